@@ -1,0 +1,11 @@
+"""The base of every typed record: frozen, keyword-only, and no key it does not know."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """A frozen record; an unknown key is an error, so that a typo is never silently ignored."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=False
+    )
