@@ -1,0 +1,1 @@
+"""Model in, smaller model out: variants tried and measured."""

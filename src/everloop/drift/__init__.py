@@ -1,0 +1,1 @@
+"""Reference profile and current profile in, drift report out."""

@@ -1,0 +1,1 @@
+"""PyTorch, LightGBM and ONNX Runtime behind one protocol."""

@@ -1,0 +1,1 @@
+"""Two bundles and the newest labelled rows in, evidence and objections out."""

@@ -1,0 +1,1 @@
+"""Sources in, raw tables out, each row exactly once."""

@@ -1,0 +1,1 @@
+"""Metrics, intervals, profiles and calibration: what several stages measure with."""

@@ -1,0 +1,1 @@
+"""Logged predictions and late labels in, live metrics out."""

@@ -1,0 +1,1 @@
+"""Versions, aliases and routes: which bundle is what."""

@@ -1,0 +1,1 @@
+"""Row steps in three forms: vectorised, in a replica, in the graph."""

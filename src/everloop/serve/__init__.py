@@ -1,0 +1,1 @@
+"""Requests in, predictions and spool out; spool in, tables out."""

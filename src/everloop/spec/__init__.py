@@ -1,0 +1,1 @@
+"""The project file and the manifest as typed records; errors. Imports nothing of everloop."""

@@ -24,7 +24,9 @@ def parse_duration(text: object) -> timedelta:
         return text
     match = _PATTERN.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError("expected a number and a unit of ms, s, m, h, d or w, such as '1h' or '7d'")
+        raise ValueError(
+            "expected a number and a unit of ms, s, m, h, d or w, such as '1h' or '7d'"
+        )
     seconds = float(match[1]) * _UNITS[match[2]]
     if seconds > _MAX_S:
         raise ValueError("expected at most a hundred years")
@@ -49,6 +51,10 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema(
-        {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*$", "examples": ["1h", "7d"]}
+        {
+            "type": "string",
+            "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*$",
+            "examples": ["1h", "7d"],
+        }
     ),
 ]

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from everloop.spec.record import Record
 from everloop.spec.steps import ColumnSteps
 
@@ -104,8 +106,8 @@ class Manifest(Record):
     time_column: str | None = None
     files: tuple[FileDigest, ...] = ()
     data: tuple[DataVersion, ...] = ()
-    splits: dict[str, RowRange] = {}
-    metrics: dict[str, float] = {}
+    splits: dict[str, RowRange] = Field(default_factory=dict)
+    metrics: dict[str, float] = Field(default_factory=dict)
     calibration: Calibration = Calibration()
     variant: str = "fp32"
     parents: tuple[str, ...] = ()
@@ -113,5 +115,5 @@ class Manifest(Record):
     seed: int = 0
     created_at: str
     stream_time: str | None = None
-    versions: dict[str, str] = {}
-    licences: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
+    licences: dict[str, str] = Field(default_factory=dict)

@@ -1,5 +1,6 @@
 """The project file's records: every section, key and default of ``everloop.toml``."""
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -44,7 +45,9 @@ class StoreSpec(Record):
     """
 
     url: str = "./.everloop"
-    options: Annotated[dict[str, str | Secret], AfterValidator(_check_secret_options)] = {}
+    options: Annotated[dict[str, str | Secret], AfterValidator(_check_secret_options)] = Field(
+        default_factory=dict
+    )
 
 
 class LabelSpec(Record):
@@ -56,7 +59,7 @@ class LabelSpec(Record):
     """
 
     expression: Expression
-    known_after: Duration = "0s"  # type: ignore[assignment]
+    known_after: Duration = timedelta(0)
 
 
 def _label_from_word(label: object) -> object:
@@ -113,7 +116,7 @@ class JoinSpec(Record):
 
     source: Name
     by: tuple[Column, ...] = ()
-    lag: Duration = "0s"  # type: ignore[assignment]
+    lag: Duration = timedelta(0)
     max_age: Duration | None = None
     columns: tuple[Column, ...] | None = None
     window: WindowSpec | None = None
@@ -323,11 +326,11 @@ class ServeSpec(Record):
     max_wait_ms: float = Field(default=0.0, ge=0, le=10_000)
     max_queue_rows: int = Field(default=16_384, ge=1)
     max_body_mb: float = Field(default=16.0, gt=0)
-    request_timeout: Duration = "30s"  # type: ignore[assignment]
-    drain_timeout: Duration = "30s"  # type: ignore[assignment]
+    request_timeout: Duration = timedelta(seconds=30)
+    drain_timeout: Duration = timedelta(seconds=30)
     spool: str | None = None
     spool_mb: float = Field(default=1024.0, gt=0)
-    poll_interval: Duration = "100ms"  # type: ignore[assignment]
+    poll_interval: Duration = timedelta(milliseconds=100)
     threads: int = Field(default=1, ge=1, le=1024)
 
 
@@ -341,7 +344,7 @@ class MonitorSpec(Record):
         bins: Bins of a column's profile.
     """
 
-    window: Duration = "7d"  # type: ignore[assignment]
+    window: Duration = timedelta(days=7)
     min_rows: int = Field(default=200, ge=1)
     psi: float = Field(default=0.25, gt=0)
     bins: int = Field(default=10, ge=2, le=1024)
@@ -370,13 +373,13 @@ class RetrainSpec(Record):
     after_rows: int | None = Field(default=None, ge=1)
     on_drift: Annotated[float, Field(gt=0, le=1)] | None = None
     live_floor: float | None = None
-    cooldown: Duration = "1d"  # type: ignore[assignment]
+    cooldown: Duration = timedelta(days=1)
     recalibrate_every: Duration | None = None
     rollback: bool = True
-    rollback_window: Duration = "14d"  # type: ignore[assignment]
+    rollback_window: Duration = timedelta(days=14)
     rollback_min_rows: int = Field(default=1000, ge=1)
     rollback_confidence: float = Field(default=0.99, gt=0.5, lt=1)
-    poll_interval: Duration = "1s"  # type: ignore[assignment]
+    poll_interval: Duration = timedelta(seconds=1)
 
 
 def _as_list(joins: object) -> object:
@@ -391,7 +394,7 @@ class Project(Record):
     sources: tuple[SourceSpec, ...] = Field(min_length=1, max_length=100)
     join: Annotated[tuple[JoinSpec, ...], BeforeValidator(_as_list)] = ()
     filter: FilterSpec = FilterSpec()
-    columns: dict[Column, ColumnSpec] = {}
+    columns: dict[Column, ColumnSpec] = Field(default_factory=dict)
     rules: tuple[RuleSpec, ...] = ()
     validate_: ValidateSpec = Field(default=ValidateSpec(), alias="validate")
     train: TrainSpec = TrainSpec()

@@ -35,7 +35,9 @@ class Secret:
         if self._env:
             value = os.environ.get(self._env)
             if value is None:
-                raise DataError(f"secret {self.reference}: the environment has no {self._env}; set it")
+                raise DataError(
+                    f"secret {self.reference}: the environment has no {self._env}; set it"
+                )
             return value
         try:
             return Path(self._path).read_text(encoding="utf-8").strip()

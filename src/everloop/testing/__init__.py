@@ -1,0 +1,1 @@
+"""Builders and fakes that tests, also a user's own, may import."""

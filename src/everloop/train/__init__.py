@@ -1,0 +1,1 @@
+"""Clean rows in, model and manifest out."""

@@ -1,0 +1,1 @@
+"""Raw table in, clean table and quarantine out; and the as-of join."""
