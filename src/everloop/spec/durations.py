@@ -1,4 +1,4 @@
-"""Lengths of time as people write them in a project file: ``90s``, ``15m``, ``1h``, ``7d``, ``2w``."""
+"""Lengths of time as people write them: ``90s``, ``15m``, ``1h``, ``7d``, ``2w``."""
 
 import re
 from datetime import timedelta

@@ -1,16 +1,39 @@
 """The project file's records: every section, key and default of ``everloop.toml``."""
 
+import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 
-from everloop.spec.durations import Duration
+from everloop.spec.durations import Duration, format_duration, parse_duration
 from everloop.spec.record import Record
 from everloop.spec.secrets import Secret
 from everloop.spec.steps import StepEntry
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "expected a name of lower-case letters, digits, '.', '_' and '-', 64 at most, "
+            "that begins with a letter or digit"
+        )
+    return name
+
+
+Name = Annotated[
+    str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": _NAME.pattern})
+]
 Column = Annotated[str, Field(min_length=1, max_length=255)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Metric = Literal["auc", "log_loss", "brier", "accuracy", "rmse", "mae"]
@@ -182,7 +205,27 @@ class ValidateSpec(Record):
     max_bad_ratio: Ratio = 0.1
 
 
-Part = Annotated[float, Field(gt=0, lt=1)] | Duration
+def _parse_part(part: object) -> float | timedelta:
+    if isinstance(part, float) and 0 < part < 1:
+        return part
+    if isinstance(part, str | timedelta):
+        return parse_duration(part)
+    raise ValueError("expected a share between 0 and 1, or a length of time such as '7d'")
+
+
+Part = Annotated[
+    float | timedelta,
+    PlainValidator(_parse_part),
+    PlainSerializer(lambda p: format_duration(p) if isinstance(p, timedelta) else p),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                {"type": "string", "examples": ["7d"]},
+            ]
+        }
+    ),
+]
 
 
 class SplitSpec(Record):

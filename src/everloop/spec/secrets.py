@@ -14,7 +14,7 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}|file:(.+)")
 
 
 class Secret:
-    """A reference to a secret, ``${NAME}`` or ``file:PATH``; its value is read on ``reveal()`` alone."""
+    """A reference to a secret, ``${NAME}`` or ``file:PATH``; only ``reveal()`` reads its value."""
 
     def __init__(self, reference: str) -> None:
         match = _REFERENCE.fullmatch(reference)
