@@ -41,6 +41,12 @@ def test_a_single_join_table_is_a_list_of_one() -> None:
     assert [join.source for join in project.join] == ["w"]
 
 
+def test_steps_may_be_words_or_tables() -> None:
+    text = "[columns.at]\\nsteps = ['parse', { kind = 'calendar', parts = ['month'] }]\\n"
+    parse, calendar = parse_project(SMALLEST + text).columns["at"].steps or ()
+    assert (parse.kind, calendar.parts) == ("parse", ("month",))
+
+
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
 def test_a_broken_file_gets_its_message(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parent)

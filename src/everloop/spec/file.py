@@ -157,9 +157,11 @@ def _text(details: ErrorDetails, path: tuple[str | int, ...]) -> str:
 
 def _plain(message: str) -> str:
     """Put the checker's words in a TOML writer's: a list, not a tuple; no talk of validation."""
-    message = message.replace("Input should be ", "expected ").replace("after validation, ", "")
+    message = message.replace("Input should be ", "expected ")
     message = re.sub(r"^Tuple should have", "expected a list with", message)
-    message = message.replace(" valid array", " list").replace(" valid ", " ")
+    message = re.sub(r" after validation, not \d+$", "", message)
+    message = message.replace("a valid array", "a list").replace("a valid integer", "an integer")
+    message = message.replace(" valid ", " ")
     return message[0].lower() + message[1:]
 
 

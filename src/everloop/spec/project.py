@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from everloop.spec.durations import Duration, format_duration, parse_duration
-from everloop.spec.record import Record
+from everloop.spec.record import Record, tuples
 from everloop.spec.secrets import Secret
 from everloop.spec.steps import StepEntry
 
@@ -426,7 +426,7 @@ class RetrainSpec(Record):
 
 
 def _as_list(joins: object) -> object:
-    return [joins] if isinstance(joins, dict) else joins
+    return tuples([joins] if isinstance(joins, dict) else joins)
 
 
 class Project(Record):

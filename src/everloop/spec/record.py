@@ -9,3 +9,12 @@ class Record(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=False
     )
+
+
+def tuples(value: object) -> object:
+    """Turn lists into tuples all the way down, as a strict check after a validator of ours needs."""
+    if isinstance(value, list | tuple):
+        return tuple(tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: tuples(item) for key, item in value.items()}
+    return value

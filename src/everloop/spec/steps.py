@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from everloop.spec.record import Record
+from everloop.spec.record import Record, tuples
 
 StepKind = Literal[
     "trim", "lower", "parse", "lookup", "impute", "clip", "scale", "log", "clock", "calendar"
@@ -43,7 +43,7 @@ class StepSpec(Record):
 
 
 def _from_word(step: object) -> object:
-    return {"kind": step} if isinstance(step, str) else step
+    return {"kind": step} if isinstance(step, str) else tuples(step)
 
 
 StepEntry = Annotated[StepSpec, BeforeValidator(_from_word)]
