@@ -42,7 +42,7 @@ def test_a_single_join_table_is_a_list_of_one() -> None:
 
 
 def test_steps_may_be_words_or_tables() -> None:
-    text = "[columns.at]\\nsteps = ['parse', { kind = 'calendar', parts = ['month'] }]\\n"
+    text = "[columns.at]\nsteps = ['parse', { kind = 'calendar', parts = ['month'] }]\n"
     parse, calendar = parse_project(SMALLEST + text).columns["at"].steps or ()
     assert (parse.kind, calendar.parts) == ("parse", ("month",))
 

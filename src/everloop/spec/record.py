@@ -12,7 +12,7 @@ class Record(BaseModel):
 
 
 def tuples(value: object) -> object:
-    """Turn lists into tuples all the way down, as a strict check after a validator of ours needs."""
+    """Turn lists into tuples all the way down; a strict check after our own validator needs it."""
     if isinstance(value, list | tuple):
         return tuple(tuples(item) for item in value)
     if isinstance(value, dict):
