@@ -52,6 +52,9 @@ StepEntry = Annotated[StepSpec, BeforeValidator(_from_word)]
 class FittedStep(Record):
     """A step with its numbers, as the manifest holds it.
 
+    A number is one number, a calendar makes one for each of its parts; the steps after it have as
+    many of each of their own numbers.
+
     Attributes:
         kind: As in `StepSpec`.
         values: For lookup: the categories, in the order of their codes 1, 2, ...
@@ -65,11 +68,11 @@ class FittedStep(Record):
 
     kind: StepKind
     values: tuple[str, ...] = ()
-    fill: float = 0.0
-    low: float = 0.0
-    high: float = 0.0
-    mean: float = 0.0
-    deviation: float = 1.0
+    fill: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
     parts: tuple[CalendarPart, ...] = ()
 
 
