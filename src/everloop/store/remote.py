@@ -1,0 +1,124 @@
+"""Objects on S3, Google Cloud Storage or Azure, through obstore."""
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore import exceptions, store
+
+from everloop.spec.errors import ConflictError, UnavailableError
+from everloop.store import durable
+from everloop.store.places import ObjectInfo
+
+_RETRY: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=20)}
+_CLIENT: Any = {"timeout": "60s", "connect_timeout": "5s"}
+
+
+class RemotePlace:
+    """A bucket, or a folder in one.
+
+    Args:
+        url: ``s3://bucket/folder`` and the like.
+        options: Revealed settings by obstore's names, such as ``aws_endpoint``.
+        hidden: Values that no message may show.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, str], hidden: Sequence[str]) -> None:
+        self.url = url
+        self._hidden = hidden
+        with self._explained(""):
+            self._store = store.from_url(
+                url, config=_as_config(options), client_options=_CLIENT, retry_config=_RETRY
+            )
+
+    def local_path(self, path: str) -> Path | None:  # noqa: ARG002 - the protocol's signature
+        """Return None: nothing lies on disk."""
+        return None
+
+    def temporary(self, suffix: str) -> Path:
+        """Name a new file in the system's folder for temporary files."""
+        folder = Path(tempfile.gettempdir()) / f"everloop-{os.getuid()}"
+        with durable.explained(folder):
+            durable.make_directories(folder)
+            return folder / f"{os.getpid()}-{secrets.token_hex(8)}{suffix}"
+
+    def get(self, path: str) -> bytes:
+        """Read an object; FileNotFoundError if absent."""
+        with self._explained(path):
+            return bytes(obstore.get(self._store, path).bytes())
+
+    def blocks(self, path: str) -> Iterator[memoryview]:
+        """Read an object piece by piece; FileNotFoundError if absent."""
+        with self._explained(path):
+            for block in obstore.get(self._store, path).stream(min_chunk_size=8 << 20):
+                yield memoryview(block)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write an object in place of any."""
+        with self._explained(path):
+            obstore.put(self._store, path, data, mode="overwrite")
+
+    def put_new(self, path: str, data: bytes) -> None:
+        """Write an object that must not be there yet."""
+        try:
+            with self._explained(path):
+                obstore.put(self._store, path, data, mode="create")
+        except ConflictError:
+            # The client repeats a request whose answer was lost; then the object is our own.
+            if self.get(path) != data:
+                raise
+
+    def put_file(self, path: str, source: Path) -> None:
+        """Upload a file, then remove it."""
+        try:
+            with self._explained(path):
+                obstore.put(self._store, path, source)
+        finally:
+            source.unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        """List the objects in a folder and below."""
+        with self._explained(prefix):
+            found = [
+                ObjectInfo(meta["path"], meta["size"], meta["last_modified"])
+                for piece in obstore.list(self._store, prefix or None)
+                for meta in piece
+            ]
+        return sorted(found, key=lambda info: info.path)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Remove objects; absent ones are fine."""
+        with self._explained(", ".join(paths[:1])), contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._store, list(paths))
+
+    @contextlib.contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        where = f"{self.url}/{path}"
+        try:
+            yield
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
+            message = f"{where}: another writer was first; read and retry"
+            raise ConflictError(message) from error
+        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+            message = f"{where}: access was refused; check the credentials in store.options"
+            raise UnavailableError(message) from error
+        except exceptions.BaseError as error:
+            raise UnavailableError(
+                f"{where}: {self._shown(error)}; check store.url, store.options and the network"
+            ) from None  # the original may hold what `_shown` takes out
+
+    def _shown(self, error: Exception) -> str:
+        text = " ".join(str(error).split("\n\n")[0].split())[:500]
+        for value in self._hidden:
+            text = text.replace(value, "***")
+        return text
+
+
+def _as_config(options: Mapping[str, str]) -> Any:  # noqa: ANN401 - one of three typed dicts
+    return {key.lower(): value for key, value in options.items()}
