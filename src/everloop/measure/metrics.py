@@ -68,6 +68,7 @@ def metric(name: str, target: Rows, prediction: Rows) -> float:
     >>> metric("auc", np.array([0, 1, 0, 1]), np.array([0.1, 0.9, 0.5, 0.5]))
     0.875
     """
+    is_higher_better(name)  # refuses a name it does not know
     if name == "auc":
         return _auc(*checked(name, target, prediction))
     loss = float(row_losses(name, target, prediction).mean())
