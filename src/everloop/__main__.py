@@ -1,0 +1,5 @@
+"""``python -m everloop``."""
+
+from everloop.cli import main
+
+main()

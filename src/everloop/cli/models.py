@@ -1,0 +1,136 @@
+"""Commands about versions, aliases and decisions."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from everloop.cli.options import json_option, open_workspace, project_option, write_json, write_table
+
+
+@click.command()
+@project_option
+@json_option
+def models(path: Path, *, as_json: bool) -> None:
+    r"""List versions and the aliases that point at them.
+
+    \b
+    Example:
+      everloop models
+    """
+    ws = open_workspace(path)
+    names: dict[int, list[str]] = {}
+    for alias, number in ws.registry.aliases().items():
+        names.setdefault(number, []).append(alias)
+    versions = [
+        {
+            "version": v.number,
+            "aliases": sorted(names.get(v.number, [])),
+            "created_at": v.created_at,
+            "bundle": v.bundle,
+            "note": v.note,
+        }
+        for v in ws.registry.versions()
+    ]
+    if as_json:
+        write_json(versions)
+        return
+    write_table(
+        ("version", "aliases", "created", "bundle", "note"),
+        [
+            (v["version"], ", ".join(v["aliases"]), v["created_at"], str(v["bundle"])[:12], v["note"])  # type: ignore[arg-type]
+            for v in versions
+        ],
+    )
+
+
+@click.command()
+@click.argument("version", type=click.IntRange(min=1))
+@click.option("--reason", default="by hand", help="Kept in the audit trail.")
+@project_option
+def promote(path: Path, version: int, reason: str) -> None:
+    r"""Make a version the champion; the replicas swap to it without a failed request.
+
+    \b
+    Example:
+      everloop promote 3 --reason "checked with the clinic"
+    """
+    from everloop.loop.controller import Controller
+
+    Controller(open_workspace(path)).promote_by_hand(version, reason)
+    click.echo(f"version {version} is champion")
+
+
+@click.command()
+@click.option("--to", "version", type=click.IntRange(min=1), help="Version; the former champion.")
+@click.option("--reason", default="by hand", help="Kept in the audit trail.")
+@project_option
+def rollback(path: Path, version: int | None, reason: str) -> None:
+    r"""Put the former champion, or a version of your choice, back.
+
+    \b
+    Example:
+      everloop rollback --reason "too many false alarms on ward 3"
+    """
+    from everloop.loop.controller import Controller
+
+    now = Controller(open_workspace(path)).roll_back_by_hand(version, reason)
+    click.echo(f"version {now} is champion again")
+
+
+@click.command()
+@click.option("--last", type=click.IntRange(min=1), default=20, help="How many.")
+@project_option
+@json_option
+def decisions(path: Path, last: int, *, as_json: bool) -> None:
+    r"""Show what was decided, and why; the chain of digests is verified.
+
+    \b
+    Example:
+      everloop decisions --last 5
+    """
+    from everloop.loop.controller import decision_lines
+
+    lines = decision_lines(open_workspace(path))[-last:]
+    if as_json:
+        write_json([line.model_dump() for line in lines])
+        return
+    for line in lines:
+        version = f" version {line.version}" if line.version is not None else ""
+        click.echo(f"{line.time}  {line.kind}{version}")
+        for reason in line.reasons:
+            click.echo(f"    {reason}")
+
+
+@click.command()
+@click.argument("version", type=click.IntRange(min=1), required=False)
+@project_option
+@json_option
+def lineage(path: Path, version: int | None, *, as_json: bool) -> None:
+    r"""Show what made a version: data, rows, settings, libraries, parents.
+
+    \b
+    Example:
+      everloop lineage 2
+    """
+    ws = open_workspace(path)
+    number = version or ws.registry.aliases().get("champion")
+    if number is None:
+        raise click.ClickException("there is no champion yet; run `everloop run`")
+    try:
+        manifest = ws.version_bundle(number).manifest
+    except KeyError:
+        raise click.ClickException(f"there is no version {number}; see `everloop models`") from None
+    facts: dict[str, Any] = manifest.model_dump(mode="json", exclude={"columns"})
+    if as_json:
+        write_json(facts)
+        return
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            write_table((key, ""), [(f"  {k}", v) for k, v in value.items()])
+        elif isinstance(value, list):
+            click.echo(key)
+            for item in value:
+                click.echo(f"  {item}")
+        else:
+            click.echo(f"{key}  {value}")

@@ -1,0 +1,204 @@
+"""The labelled rows of a project: from the source's clean tables, or from what was served.
+
+Everything here is lazy and pinned to table versions, so that a resumed run sees the same rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from everloop.loop.workspace import Workspace
+from everloop.spec.errors import DataError
+from everloop.spec.manifest import DataVersion
+from everloop.spec.project import Project
+from everloop.validate.join import join
+from everloop.validate.label import label_expression
+
+PREDICTIONS, LABELS, METRICS = "predictions", "labels", "metrics"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which rows: table versions, and how far in stream time.
+
+    Attributes:
+        versions: Table name to version.
+        until: Only labels known by this moment; all where it is None.
+    """
+
+    versions: Mapping[str, int] = field(default_factory=dict)
+    until: datetime | None = None
+
+    @property
+    def data(self) -> tuple[DataVersion, ...]:
+        """The versions as a manifest holds them."""
+        return tuple(DataVersion(table=t, version=v) for t, v in sorted(self.versions.items()))
+
+
+def cut_now(ws: Workspace, *, until: datetime | None = None) -> Cut:
+    """Pin every table that labelled rows come from at its newest version."""
+    names = [f"clean/{source.name}" for source in ws.project.sources]
+    if ws.project.train.rows == "feedback":
+        names += [PREDICTIONS, LABELS]
+    found = {name: ws.tables.table(name).version() for name in names}
+    return Cut({name: version for name, version in found.items() if version >= 0}, until)
+
+
+def features_of(project: Project, schema: Mapping[str, pl.DataType]) -> tuple[str, ...]:
+    """Return the model's input columns.
+
+    Raises:
+        DataError: If the project names a column that the data lacks.
+    """
+    if project.train.features is not None:
+        missing = [name for name in project.train.features if name not in schema]
+        if missing:
+            raise DataError(
+                f"train.features: found {', '.join(map(repr, missing))}, which the data lacks; "
+                f"it has {', '.join(n for n in schema if not n.startswith('_'))}"
+            )
+        return project.train.features
+    left_out = {*project.main.key, project.main.time, *label_columns(project)}
+    return tuple(n for n in schema if n not in left_out and not n.startswith("_"))
+
+
+def label_columns(project: Project) -> tuple[str, ...]:
+    """Return the columns that the label is made of; none of them may be a feature."""
+    return tuple(label_expression(project).meta.root_names())
+
+
+def labelled_rows(ws: Workspace, cut: Cut) -> pl.LazyFrame:
+    """Return all labelled rows of a cut: features, key, time and ``_label``.
+
+    Raises:
+        DataError: If there is no clean data yet, or a named column is missing.
+    """
+    source = source_rows(ws, cut)
+    if PREDICTIONS not in cut.versions or LABELS not in cut.versions:
+        return source
+    served = feedback_rows(ws, cut, dict(source.collect_schema()))
+    first = served.select(pl.col(_time(ws.project)).min()).collect().item()
+    if first is None:
+        return source
+    history = source.filter(pl.col(_time(ws.project)) < first)
+    return pl.concat([history, served.select(source.collect_schema().names())])
+
+
+def source_rows(ws: Workspace, cut: Cut, *, with_unlabelled: bool = False) -> pl.LazyFrame:
+    """Return the source's clean rows, joined, with their label."""
+    project = ws.project
+    frames = {s.name: _scan(ws, f"clean/{s.name}", cut) for s in project.sources}
+    joined = join(frames[project.main.name], project, frames)
+    frame = joined.with_columns(label_expression(project).alias("_label"))
+    if not with_unlabelled:
+        frame = frame.filter(pl.col("_label").is_not_null())
+    if cut.until is not None:
+        frame = frame.filter(pl.col(_time(project)) <= _newest_known(project, cut.until))
+    schema = frame.collect_schema()
+    wanted = _columns(project, features_of(project, schema))
+    return frame.select(
+        *(plain(pl.col(name), schema[name]) for name in wanted),
+        plain(pl.col("_label"), schema["_label"]),
+    )
+
+
+def feedback_rows(
+    ws: Workspace, cut: Cut, schema: Mapping[str, pl.DataType], *, since: datetime | None = None
+) -> pl.LazyFrame:
+    """Return logged rows whose label has come: ``_prediction_id``, ``_prediction``, ``_version`` too.
+
+    Args:
+        ws: The workspace.
+        cut: Which rows.
+        schema: Of `source_rows`: logged columns and labels are read as these types.
+        since: Only rows of this time or later.
+    """
+    project = ws.project
+    served = _scan(ws, PREDICTIONS, cut).filter(pl.col("_time").is_not_null())
+    if since is not None:
+        served = served.filter(pl.col("_time") >= since)
+    if cut.until is not None:
+        served = served.filter(pl.col("_time") <= _newest_known(project, cut.until))
+    labels = (
+        _scan(ws, LABELS, cut)
+        .sort("_received_at")
+        .unique("_prediction_id", keep="last", maintain_order=True)
+        .select("_prediction_id", read_label(pl.col("_label"), schema["_label"]))
+    )
+    wanted = [name for name in schema if name not in {"_label", _time(project)}]
+    have = served.collect_schema()
+    columns = [
+        (pl.col(name) if name in have else pl.lit(None)).cast(schema[name]).alias(name)
+        for name in wanted
+    ]
+    time = pl.col("_time").cast(schema[_time(project)]).alias(_time(project))
+    return (
+        served.select("_prediction_id", "_version", "_prediction", time, *columns)
+        .join(labels, on="_prediction_id", how="inner")
+        .filter(pl.col("_label").is_not_null())
+    )
+
+
+def read_label(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Read a logged label's text as the type that the source's label has."""
+    if dtype == pl.Boolean:
+        lower = text.str.to_lowercase()
+        return (
+            pl.when(lower.is_in(["true", "1", "1.0"]))
+            .then(statement=True)
+            .when(lower.is_in(["false", "0", "0.0"]))
+            .then(statement=False)
+        )
+    return text.cast(dtype, strict=False)
+
+
+def plain(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Bring a column to one of the few types that logged rows have too."""
+    if dtype.is_numeric():
+        return column.cast(pl.Float64)
+    if dtype.is_temporal():
+        return column.cast(pl.Datetime("us", "UTC"))
+    if dtype == pl.Boolean:
+        return column
+    return column.cast(pl.String)
+
+
+def stream_time(ws: Workspace) -> datetime | None:
+    """Return the newest time of any row seen: served rows, or the source's where none was served."""
+    for name, column in (
+        (PREDICTIONS, "_time"),
+        (f"clean/{ws.project.main.name}", ws.project.main.time),
+    ):
+        table = ws.tables.table(name)
+        if column is not None and table.version() >= 0:
+            newest = table.scan().select(pl.col(column).max()).collect().item()
+            if isinstance(newest, datetime):
+                return newest
+    return None
+
+
+def _newest_known(project: Project, until: datetime) -> datetime:
+    known_after: timedelta = project.label.known_after
+    return until - known_after
+
+
+def _scan(ws: Workspace, name: str, cut: Cut) -> pl.LazyFrame:
+    if name not in cut.versions:
+        raise DataError(f"table {name!r} is empty; run `everloop run --to validate` first")
+    return ws.tables.table(name).scan(cut.versions[name])
+
+
+def _columns(project: Project, features: tuple[str, ...]) -> tuple[str, ...]:
+    extra = (*project.main.key, *((project.main.time,) if project.main.time else ()))
+    return tuple(dict.fromkeys((*features, *extra)))
+
+
+def _time(project: Project) -> str:
+    if project.main.time is None:
+        raise DataError(
+            "sources[0].time: missing; rows from feedback and stream time need the column that "
+            "says when a row happened"
+        )
+    return project.main.time
