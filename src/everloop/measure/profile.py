@@ -201,7 +201,7 @@ def _histogram(
     # One pass of comparisons for each edge beats a search for each number while edges are few.
     if len(edges) <= _FEW_EDGES:
         up_to = [np.count_nonzero(numbers <= edge) for edge in edges]
-        return np.array([*up_to, len(numbers)]) - np.array([0, *up_to])
+        return np.asarray(np.array([*up_to, len(numbers)]) - np.array([0, *up_to]), np.int64)
     return np.bincount(np.searchsorted(edges, numbers, "left"), minlength=len(edges) + 1)
 
 
