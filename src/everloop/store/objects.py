@@ -3,7 +3,6 @@
 Light enough for a replica: obstore is imported only for a bucket.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from everloop.spec.errors import ConflictError, CorruptError, DataError, Problem
 from everloop.spec.project import StoreSpec
 from everloop.spec.secrets import Secret
 from everloop.store.local import LocalPlace
-from everloop.store.places import ObjectInfo, Place
+from everloop.store.places import ObjectInfo, Place, digest_of
 
 __all__ = ["STORE_FORMAT", "ObjectInfo", "Objects", "check_path"]
 
@@ -83,7 +82,7 @@ class Objects:
 
     @classmethod
     def _open_remote(cls, spec: StoreSpec) -> "Objects":
-        from everloop.store.remote import RemotePlace  # noqa: PLC0415 - a local store needs none
+        from everloop.store.remote import RemotePlace
 
         options = _revealed(spec)
         hidden = [options[k] for k, v in spec.options.items() if isinstance(v, Secret)]
@@ -107,13 +106,10 @@ class Objects:
         Raises:
             KeyError: If there is none.
         """
-        found = hashlib.sha256()
         try:
-            for block in self._place.blocks(check_path(path)):
-                found.update(block)
+            return digest_of(self._place.blocks(check_path(path)))
         except FileNotFoundError:
             raise KeyError(path) from None
-        return found.hexdigest()
 
     def put(self, path: str, data: bytes) -> None:
         """Write an object in place of any; whole or not at all.

@@ -1,6 +1,7 @@
 """What a place that holds objects can do, and what it says about one."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -57,3 +58,11 @@ class Place(Protocol):
 
     def delete(self, paths: Sequence[str]) -> None:
         """Remove objects; absent ones are fine."""
+
+
+def digest_of(blocks: Iterable[memoryview]) -> str:
+    """Return the sha256 of bytes that come block by block, in hex."""
+    found = hashlib.sha256()
+    for block in blocks:
+        found.update(block)
+    return found.hexdigest()
