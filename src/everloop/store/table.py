@@ -46,6 +46,7 @@ class Table:
         self._objects = objects
         self._files = DataFiles(objects, self.folder)
         self._held: DeltaTable | None = None
+        self._opened = -1
         self._lock = threading.RLock()
 
     def version(self) -> int:
@@ -219,8 +220,11 @@ class Table:
         return delta.settle(self._objects, self.folder, table, before)
 
     def _refresh(self) -> DeltaTable | None:
-        if self._held is None:
+        # A held table replays every commit since it was opened; opening it again starts at the
+        # newest checkpoint, so the cost of a commit does not grow with the table's history.
+        if self._held is None or _version(self._held) - self._opened > delta.CHECKPOINT_INTERVAL:
             self._held = delta.open_table(self._objects, self.folder)
+            self._opened = _version(self._held)
         else:
             with delta.explained(self.name):
                 self._held.update_incremental()
