@@ -1,0 +1,162 @@
+"""The six types a raw column can have, and the ways into them.
+
+A source's columns are told once and written into every plan, so that each later file is read as
+the first one was. A cell that does not fit makes its row malformed; no cell is guessed at.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import polars as pl
+
+from everloop.spec.errors import DataError
+
+MALFORMED = "_malformed"
+RESERVED = frozenset({"_source", "_offset", "_row", "_rule", "_value", "_label", MALFORMED})
+NULL_WORDS = ("", "NA", "NaN", "null", "None")
+_TIME = pl.Datetime("us", "UTC")
+_TYPES: dict[str, pl.DataType] = {
+    "int": pl.Int64(),
+    "float": pl.Float64(),
+    "bool": pl.Boolean(),
+    "text": pl.String(),
+    "time": _TIME,
+    "bytes": pl.Binary(),
+}
+_INT, _FLOAT = r"^[+-]?\d{1,18}$", r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_NO_NUMBER = r"^[+-]?(0\d|\d{19,}$)"
+_ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?$"
+
+Columns = dict[str, str]
+"""Column name to one of the words ``int``, ``float``, ``bool``, ``text``, ``time``, ``bytes``."""
+
+
+def polars_type(word: str) -> pl.DataType:
+    """Return the Polars type that a word stands for."""
+    return _TYPES[word]
+
+
+def check_names(names: Iterable[str], where: str) -> None:
+    """Refuse names that are used twice or that everloop adds itself.
+
+    Raises:
+        DataError: If there is such a name.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in RESERVED:
+            raise DataError(
+                f"{where}: found a column {name!r}, a name that everloop adds itself; rename it"
+            )
+        if name in seen:
+            raise DataError(
+                f"{where}: found column {name!r} twice, expected each name once; rename one of them"
+            )
+        seen.add(name)
+
+
+def widened(known: Mapping[str, str], found: Mapping[str, str]) -> Columns:
+    """Add the columns that a newer file brings; those already known keep their type."""
+    return {**known, **{name: word for name, word in found.items() if name not in known}}
+
+
+def word_of(dtype: pl.DataType) -> str:
+    """Return the word for the type that a typed file's column is stored as.
+
+    >>> word_of(pl.Int16()), word_of(pl.Date()), word_of(pl.List(pl.Int8))
+    ('int', 'time', 'text')
+    """
+    if dtype.is_integer() or dtype == pl.Duration:
+        return "int"
+    if dtype.is_numeric():
+        return "float"
+    if dtype in {pl.Datetime, pl.Date}:
+        return "time"
+    return {pl.Boolean: "bool", pl.Binary: "bytes"}.get(dtype.base_type(), "text")
+
+
+def stored(name: str, dtype: pl.DataType, word: str) -> pl.Expr:
+    """Bring a column of a typed file to its stored type; what does not fit becomes null."""
+    column = pl.col(name)
+    if dtype == _TYPES[word]:
+        return column
+    if word == "text":
+        return _as_text(name, dtype)
+    if dtype in {pl.String, pl.Categorical, pl.Enum}:
+        return from_text(column.cast(pl.String), word)
+    if word == "time":
+        return _as_time(column, dtype)
+    if dtype == pl.Duration:
+        column = column.dt.total_microseconds()
+    if dtype.is_float() and word == "int":
+        column = pl.when(column == column.round()).then(column)
+    return column.cast(_TYPES[word], strict=False)
+
+
+def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
+    if dtype == pl.Struct:
+        return pl.col(name).struct.json_encode()
+    if dtype.is_nested():
+        return pl.struct(pl.col(name)).struct.json_encode().name.keep()
+    return pl.col(name).cast(pl.String, strict=False)
+
+
+def _as_time(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    if dtype == pl.Date:
+        return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if not isinstance(dtype, pl.Datetime):
+        return (
+            pl.when(pl.lit(value=False))
+            .then(pl.lit(None, dtype=_TIME))
+            .alias(column.meta.output_name())
+        )
+    column = column.dt.cast_time_unit("us")
+    return (
+        column.dt.convert_time_zone("UTC")
+        if dtype.time_zone
+        else column.dt.replace_time_zone("UTC")
+    )
+
+
+def from_text(column: pl.Expr, word: str) -> pl.Expr:
+    """Read text as a type; what does not fit becomes null."""
+    if word == "text":
+        return column
+    column = column.str.strip_chars()
+    if word == "time":
+        return column.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+    if word == "bool":
+        lower = column.str.to_lowercase()
+        return (
+            pl.when(lower == "true")
+            .then(statement=True)
+            .when(lower == "false")
+            .then(statement=False)
+        )
+    return column.cast(_TYPES[word], strict=False)
+
+
+def tell(sample: pl.DataFrame) -> Columns:
+    """Tell the types of text columns by a sample of them.
+
+    Digits with a zero in front, such as a post code, are text, and so are 19 or more of them, which
+    no number type holds exactly; so is a column without a value.
+
+    >>> tell(pl.DataFrame({"a": ["1", None], "b": ["1", "2.5"], "c": ["007", "1"]}))
+    {'a': 'int', 'b': 'float', 'c': 'text'}
+    """
+    every = pl.all().str.strip_chars()
+    facts = sample.select(
+        pl.all().count().name.prefix("n:"),
+        every.str.contains(_INT).all().name.prefix("int:"),
+        every.str.contains(_FLOAT).all().name.prefix("float:"),
+        every.str.contains(_NO_NUMBER).any().name.prefix("zero:"),
+        every.is_in(["true", "false"]).all().name.prefix("bool:"),
+        every.str.contains(_ISO).all().name.prefix("time:"),
+    ).row(0, named=True)
+    return {name: _tell_one(name, facts) for name in sample.columns}
+
+
+def _tell_one(name: str, facts: Mapping[str, int]) -> str:
+    if not facts[f"n:{name}"] or facts[f"zero:{name}"]:
+        return "text"
+    return next((w for w in ("int", "float", "bool", "time") if facts[f"{w}:{name}"]), "text")

@@ -1,0 +1,125 @@
+"""JSON lines: one object a line; what is no object, or does not fit, is set aside as it is."""
+
+import io
+import json
+
+import polars as pl
+
+from everloop.ingest.columns import (
+    MALFORMED,
+    Columns,
+    check_names,
+    from_text,
+    polars_type,
+    tell,
+    word_of,
+)
+
+_PLACE = "_place"
+
+
+def tell_columns(data: bytes, where: str) -> Columns:
+    """Tell the names and types in some lines; every line is looked at, so that no name is missed.
+
+    Raises:
+        DataError: If a name is one that everloop adds itself.
+    """
+    frame = _infer(data)
+    if frame is None:
+        frame = _infer(_joined(_sound_lines(_lines(data))[1]))
+    if frame is None:
+        return {}
+    check_names(frame.columns, where)
+    texts = tell(frame.select(pl.col(pl.String)))
+    # Only times are told from text: a number in quotes was meant to be text.
+    times = {name: "time" for name, word in texts.items() if word == "time"}
+    return {name: word_of(dtype) for name, dtype in frame.schema.items()} | times
+
+
+def parse(data: bytes, columns: Columns) -> pl.DataFrame:
+    """Read whole lines.
+
+    Args:
+        data: The lines.
+        columns: The columns to read, and their types.
+
+    Returns:
+        A row for each line that is not blank, in order, with ``_malformed`` as for CSV.
+    """
+    frame = _parse_strict(data, columns)
+    return _parse_lenient(data, columns) if frame is None else frame
+
+
+def _infer(data: bytes) -> pl.DataFrame | None:
+    try:
+        return pl.read_ndjson(io.BytesIO(data), infer_schema_length=None) if data.strip() else None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return None
+
+
+def _parse_strict(data: bytes, columns: Columns) -> pl.DataFrame | None:
+    schema = {n: pl.String() if w == "time" else polars_type(w) for n, w in columns.items()}
+    times = [name for name, word in columns.items() if word == "time"]
+    try:
+        frame = pl.read_ndjson(io.BytesIO(data), schema=schema).with_columns(
+            pl.col(name).str.to_datetime(time_unit="us", time_zone="UTC") for name in times
+        )
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return None
+    # A row for each line: fewer means that blank lines were left out, which is as it should be, but
+    # has to be counted line by line.
+    return frame if frame.height == data.count(b"\n") + (not data.endswith(b"\n")) else None
+
+
+def _parse_lenient(data: bytes, columns: Columns) -> pl.DataFrame:
+    lines = _lines(data)
+    places, sound = _sound_lines(lines)
+    texts = (
+        pl.read_ndjson(io.BytesIO(_joined(sound)), schema=dict.fromkeys(columns, pl.String()))
+        if sound
+        else pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
+    )
+    typed = texts.select(
+        from_text(pl.col(name), word).alias(name) for name, word in columns.items()
+    )
+    unfit = pl.any_horizontal(
+        pl.lit(value=False),
+        *(pl.col(name).is_not_null() & typed[name].is_null() for name in columns),
+    )
+    typed = typed.with_columns(
+        texts.select(_fits=~unfit), pl.Series(_PLACE, places, dtype=pl.Int64)
+    )
+    rows = pl.DataFrame({_PLACE: pl.int_range(len(lines), eager=True)}).join(
+        typed, on=_PLACE, how="left", maintain_order="left"
+    )
+    broken = rows["_fits"].fill_null(value=False).not_()
+    rows = rows.select(columns)
+    if not broken.any():
+        return rows
+    raw = [lines[i].decode(errors="backslashreplace") for i in broken.arg_true()]
+    text = pl.Series(MALFORMED, [None], dtype=pl.String).new_from_index(0, len(lines))
+    return rows.with_columns(text.scatter(broken.arg_true(), raw))
+
+
+def _lines(data: bytes) -> list[bytes]:
+    return [line for line in (part.strip() for part in data.split(b"\n")) if line]
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    return b"\n".join(lines)
+
+
+def _sound_lines(lines: list[bytes]) -> tuple[list[int], list[bytes]]:
+    found = [(i, line) for i, line in enumerate(lines) if _is_object(line)]
+    return [i for i, _ in found], [line for _, line in found]
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(word)
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line.decode(), parse_constant=_refuse), dict)
+    except (ValueError, RecursionError):
+        return False
