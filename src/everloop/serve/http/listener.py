@@ -1,0 +1,110 @@
+"""The listening socket, its connections, and the sweep that ends the slow ones."""
+
+import asyncio
+import errno
+from collections.abc import Callable
+from email.utils import formatdate
+
+from everloop.serve.http.connection import Connection
+from everloop.serve.http.limits import Limits
+from everloop.serve.http.messages import Handler
+from everloop.spec.errors import UnavailableError
+
+
+class Listener:
+    """Accepts connections and owns them."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        limits: Limits,
+        *,
+        clock: Callable[[], float],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        self.handler = handler
+        self.limits = limits
+        self.is_draining = False
+        self.connections: set[Connection] = set()
+        self.failed = on_failure
+        self._clock = clock
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.now = 0.0
+        self.date = b""
+        self._look_at_clocks()
+
+    async def start(self, host: str, port: int) -> int:
+        """Bind and listen.
+
+        Returns:
+            The real port, where 0 was asked for.
+
+        Raises:
+            UnavailableError: If the address cannot be bound.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            server = await loop.create_server(lambda: Connection(self), host, port, backlog=1024)
+        except OSError as error:
+            raise _cannot_bind(host, port, error) from error
+        self._server = server
+        self._sweep_later()
+        bound: int = server.sockets[0].getsockname()[1]
+        return bound
+
+    def opened(self, connection: Connection) -> bool:
+        """Count a new connection; False if there are too many."""
+        self.connections.add(connection)
+        return len(self.connections) <= self.limits.max_connections
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+
+    def _look_at_clocks(self) -> None:
+        self.now = self._clock()
+        self.date = b"Date: %s\r\n" % formatdate(usegmt=True).encode()
+
+    def _sweep_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self.limits.sweep_s, self._tick)
+
+    def _tick(self) -> None:
+        self.sweep()
+        self._sweep_later()
+
+    def sweep(self) -> None:
+        """End every connection whose deadline is over."""
+        self._look_at_clocks()
+        for connection in [c for c in self.connections if c.deadline < self.now]:
+            connection.expire()
+
+    def stop_accepting(self) -> None:
+        """Close the listening socket; open connections go on."""
+        if self._server is not None:
+            self._server.close()
+
+    def close_idle(self) -> None:
+        """Close the connections that nothing is due on."""
+        for connection in [c for c in self.connections if c.is_idle()]:
+            connection.close()
+
+    def close(self) -> None:
+        """Close everything."""
+        self.stop_accepting()
+        if self._timer is not None:
+            self._timer.cancel()
+        for connection in list(self.connections):
+            connection.close()
+
+
+def _cannot_bind(host: str, port: int, error: OSError) -> UnavailableError:
+    if error.errno == errno.EADDRINUSE:
+        return UnavailableError(
+            f"serve.port: {port} on {host} is taken by another process; stop it, or set "
+            "serve.port to another one (0 takes a free one)"
+        )
+    reason = error.strerror or str(error)
+    return UnavailableError(
+        f"serve.host, serve.port: cannot listen on {host}:{port}: {reason}; set others"
+    )
