@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,15 @@ from everloop.store import durable
 from everloop.store.places import ObjectInfo
 
 _RETRY: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=20)}
-_CLIENT: Any = {"timeout": "60s", "connect_timeout": "5s"}
+_CLIENT = {"timeout": "60s", "connect_timeout": "5s"}
+_CLIENT_KEYS = (
+    "allow_http",
+    "allow_invalid_certificates",
+    "timeout",
+    "connect_timeout",
+    "proxy_url",
+)
+_CLOUD = re.compile(r"^(aws|google|azure)_")
 
 
 class RemotePlace:
@@ -33,8 +42,9 @@ class RemotePlace:
         self.url = url
         self._hidden = hidden
         with self._explained(""):
+            settings, client = _split(options)
             self._store = store.from_url(
-                url, config=_as_config(options), client_options=_CLIENT, retry_config=_RETRY
+                url, config=settings, client_options=client, retry_config=_RETRY
             )
 
     def local_path(self, path: str) -> Path | None:  # noqa: ARG002 - the protocol's signature
@@ -120,5 +130,13 @@ class RemotePlace:
         return text
 
 
-def _as_config(options: Mapping[str, str]) -> Any:  # noqa: ANN401 - one of three typed dicts
-    return {key.lower(): value for key, value in options.items()}
+def _split(options: Mapping[str, str]) -> tuple[Any, Any]:
+    # deltalake takes both sorts in one; obstore wants them apart.
+    settings, client = {}, dict(_CLIENT)
+    for key, value in options.items():
+        bare = _CLOUD.sub("", key.lower())
+        if bare in _CLIENT_KEYS:
+            client[bare] = value
+        else:
+            settings[key.lower()] = value
+    return settings, client
