@@ -78,10 +78,7 @@ class Bundles:
             CorruptError: If a file is missing, changed, or not in the manifest.
             DataError: If a newer everloop wrote it.
         """
-        folder = f"bundles/{_check_digest(digest)}"
-        sizes = {i.path[len(folder) + 1 :]: i.size_bytes for i in self._objects.list(folder)}
-        if MANIFEST not in sizes:
-            raise KeyError(digest)
+        folder, sizes = self._sizes(digest)
         manifest = _parse_manifest(self._verified(folder, MANIFEST, sizes[MANIFEST], digest))
         _check_names(folder, manifest, sizes)
         files = {
@@ -89,6 +86,17 @@ class Bundles:
             for file in manifest.files
         }
         return Bundle(digest=digest, manifest=manifest, files=files)
+
+    def manifest(self, digest: str) -> Manifest:
+        """Read a bundle's manifest alone, verified; the other files are not looked at.
+
+        Raises:
+            KeyError: If there is none.
+            CorruptError: If it was changed.
+            DataError: If a newer everloop wrote it.
+        """
+        folder, sizes = self._sizes(digest)
+        return _parse_manifest(self._verified(folder, MANIFEST, sizes[MANIFEST], digest))
 
     def list(self) -> list[str]:
         """Return the digests of the bundles that were written whole."""
@@ -101,6 +109,13 @@ class Bundles:
         folder = f"bundles/{_check_digest(digest)}"
         self._objects.delete([f"{folder}/{MANIFEST}"])
         self._objects.delete([info.path for info in self._objects.list(folder)])
+
+    def _sizes(self, digest: str) -> tuple[str, dict[str, int]]:
+        folder = f"bundles/{_check_digest(digest)}"
+        sizes = {i.path[len(folder) + 1 :]: i.size_bytes for i in self._objects.list(folder)}
+        if MANIFEST not in sizes:
+            raise KeyError(digest)
+        return folder, sizes
 
     def _verified(self, folder: str, name: str, size_bytes: int, digest: str) -> bytes:
         path = f"{folder}/{name}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from everloop.spec.errors import ConflictError
 from everloop.store import durable
-from everloop.store.places import ObjectInfo
+from everloop.store.places import ObjectInfo, old_files
 
 TEMPORARY = ".tmp"
 """Folder of files being written; names in a store never start with a dot."""
@@ -60,6 +60,17 @@ class LocalPlace:
         with durable.explained(self._root / path):
             durable.sync_file(source)
             durable.move_into(source, self._root / path)
+
+    def abandoned(self, before: datetime) -> list[ObjectInfo]:
+        """List old temporary files: ours, and those that deltalake's store names with a ``#``."""
+        with durable.explained(self._root):
+            found = old_files(self._root / TEMPORARY, f"{TEMPORARY}/", before)
+            theirs = [info for info in _walk(self._root / "tables", "tables") if "#" in info.path]
+            return found + [info for info in theirs if info.modified < before]
+
+    def sweep(self, paths: Sequence[str]) -> None:
+        """Remove temporary files."""
+        self.delete(paths)
 
     def list(self, prefix: str) -> list[ObjectInfo]:
         """List the objects in a folder and below."""

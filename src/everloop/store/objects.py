@@ -6,6 +6,7 @@ Light enough for a replica: obstore is imported only for a bucket.
 import json
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from everloop.spec.errors import ConflictError, CorruptError, DataError, Problem, ProjectError
@@ -138,6 +139,14 @@ class Objects:
     def temporary(self, suffix: str = "") -> Path:
         """Name a new local file for `put_file`; whoever writes it removes it on failure."""
         return self._place.temporary(suffix)
+
+    def abandoned(self, before: datetime) -> list[ObjectInfo]:
+        """List the temporary files of writers that were killed before a time."""
+        return self._place.abandoned(before)
+
+    def sweep(self, abandoned: Sequence[ObjectInfo]) -> None:
+        """Remove temporary files."""
+        self._place.sweep([info.path for info in abandoned])
 
     def list(self, prefix: str = "") -> list[ObjectInfo]:
         """List the objects in a folder and below, by path; empty if there is no such folder."""

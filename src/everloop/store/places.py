@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -52,12 +52,30 @@ class Place(Protocol):
     def put_file(self, path: str, source: Path) -> None:
         """Move a file that `temporary` named into the store."""
 
+    def abandoned(self, before: datetime) -> list[ObjectInfo]:
+        """List the temporary files that nobody has written since; `sweep` takes their paths."""
+        ...
+
+    def sweep(self, paths: Sequence[str]) -> None:
+        """Remove temporary files."""
+
     def list(self, prefix: str) -> list[ObjectInfo]:
         """List the objects in a folder and below, by path."""
         ...
 
     def delete(self, paths: Sequence[str]) -> None:
         """Remove objects; absent ones are fine."""
+
+
+def old_files(directory: Path, prefix: str, before: datetime) -> list[ObjectInfo]:
+    """List the files right in a directory that were last written before a time."""
+    found = []
+    for path in sorted(directory.glob("*")):
+        status = path.stat()
+        modified = datetime.fromtimestamp(status.st_mtime, tz=UTC)
+        if path.is_file() and modified < before:
+            found.append(ObjectInfo(f"{prefix}{path.name}", status.st_size, modified))
+    return found
 
 
 def digest_of(blocks: Iterable[memoryview]) -> str:

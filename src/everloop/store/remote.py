@@ -1,12 +1,11 @@
 """Objects on S3, Google Cloud Storage or Azure, through obstore."""
 
 import contextlib
-import os
+import getpass
 import re
-import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from obstore import exceptions, store
 
 from everloop.spec.errors import ConflictError, UnavailableError
 from everloop.store import durable
-from everloop.store.places import ObjectInfo
+from everloop.store.places import ObjectInfo, old_files
 
 _RETRY: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=20)}
 _CLIENT = {"timeout": "60s", "connect_timeout": "5s"}
@@ -53,10 +52,9 @@ class RemotePlace:
 
     def temporary(self, suffix: str) -> Path:
         """Name a new file in the system's folder for temporary files."""
-        folder = Path(tempfile.gettempdir()) / f"everloop-{os.getuid()}"
+        folder = _temporary_folder()
         with durable.explained(folder):
-            durable.make_directories(folder)
-            return folder / f"{os.getpid()}-{secrets.token_hex(8)}{suffix}"
+            return durable.temporary_name(folder, suffix)
 
     def get(self, path: str) -> bytes:
         """Read an object; FileNotFoundError if absent."""
@@ -91,6 +89,15 @@ class RemotePlace:
                 obstore.put(self._store, path, source)
         finally:
             source.unlink(missing_ok=True)
+
+    def abandoned(self, before: datetime) -> list[ObjectInfo]:
+        """List this machine's old temporary files; a bucket's own rules drop unfinished uploads."""
+        return old_files(_temporary_folder(), "", before)
+
+    def sweep(self, paths: Sequence[str]) -> None:
+        """Remove temporary files."""
+        for path in paths:
+            (_temporary_folder() / path).unlink(missing_ok=True)
 
     def list(self, prefix: str) -> list[ObjectInfo]:
         """List the objects in a folder and below."""
@@ -128,6 +135,10 @@ class RemotePlace:
         for value in self._hidden:
             text = text.replace(value, "***")
         return text
+
+
+def _temporary_folder() -> Path:
+    return Path(tempfile.gettempdir()) / f"everloop-{getpass.getuser()}"
 
 
 def _split(options: Mapping[str, str]) -> tuple[Any, Any]:
