@@ -64,8 +64,9 @@ def collect(
 
     A bundle stays if one of the model's last `keep` versions, an alias (now, or in the last `keep`
     moves), the last `keep` routes or another model's version refers to it, if it is among the
-    `keep` newest without a version, or if it was written since `before`. A table's file
-    stays if its newest version, a version that a bundle that stays was made from, or any version since `before` refers to it.
+    `keep` newest without a version, or if it was written since `before`. A table's file stays
+    if its newest version, a version that a bundle that stays was made from, or any version since
+    `before` refers to it.
 
     Args:
         objects: The store.
