@@ -61,16 +61,14 @@ class FileSource:
         """
         path, where = self._root / plan.file, self._where(plan.file)
         if not path.is_file():
-            raise DataError(
-                f"{where}: gone, but its rows from {plan.start_row} on are half taken in; put it back"
-            )
+            raise DataError(f"{where}: gone, with rows of it half taken in; restore it")
         if plan.format == "parquet":
             return parquet_again(plan, path, where)
         return text_again(plan, path, where)
 
     def _files(self, *, is_first: bool) -> list[Path]:
         pattern = str(self._root / self._source.path)
-        names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - it may be absolute
+        names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - may be absolute
         files = sorted(path for path in map(Path, names) if path.is_file())
         if is_first and not files:
             raise DataError(

@@ -85,8 +85,8 @@ class TextFile:
                 left -= len(part)
         except (OSError, EOFError) as error:
             raise DataError(
-                f"{self._where}: cannot be read after byte {self._place} ({error}); the file is cut "
-                f"short or damaged; write it again"
+                f"{self._where}: cannot be read after byte {self._place} ({error}); the "
+                f"file is cut short or damaged; write it again"
             ) from error
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         self._place += len(data)
