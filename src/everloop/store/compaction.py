@@ -1,6 +1,6 @@
 """Merges a table's small files, so that reading it costs no file for each commit."""
 
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.transaction import AddAction, RemoveAction
 
 from everloop.spec.errors import ConflictError
@@ -10,6 +10,7 @@ from everloop.store.delta import DataFile
 
 TARGET_BYTES = 128 << 20
 """Neighbouring files are merged up to about this size."""
+APP = "_compact"
 
 
 def group_small(files: list[DataFile], target_bytes: int = TARGET_BYTES) -> list[list[DataFile]]:
@@ -42,10 +43,17 @@ def compact(name: str, table: DeltaTable, files: DataFiles) -> bool:
         for file in group
     ]
     actions += [file.add_action(is_new=False) for file in merged if file]
+    # deltalake lets two commits remove the same file, which would double its rows; one app id for
+    # all compactions makes the later one fail.
+    fence = CommitProperties(app_transactions=[Transaction(APP, table.version())])
     try:
         with delta.explained(name):
             table.create_write_transaction(
-                actions, "append", table.schema(), post_commithook_properties=delta.NO_HOOKS
+                actions,
+                "append",
+                table.schema(),
+                commit_properties=fence,
+                post_commithook_properties=delta.NO_HOOKS,
             )
     except ConflictError:
         for file in merged:

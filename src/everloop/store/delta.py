@@ -10,12 +10,7 @@ from pathlib import Path
 
 import polars as pl
 from deltalake import DeltaTable, Schema
-from deltalake.exceptions import (
-    CommitFailedError,
-    DeltaError,
-    SchemaMismatchError,
-    TableNotFoundError,
-)
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, PostCommitHookProperties
 
 from everloop.spec.errors import ConflictError, CorruptError, EverloopError, UnavailableError
@@ -26,9 +21,30 @@ CHECKPOINT_INTERVAL = 50
 """Commits between two checkpoints; opening a table reads at most this many small files."""
 NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _NAME = re.compile(r"part-([0-9a-f]{64})\.parquet")
-_FULL = re.compile(r"os error 28\b|os error 122\b|[Nn]o space left|[Dd]isk quota")
-_FORBIDDEN = re.compile(r"os error (1|13|30)\b|[Pp]ermission denied|Read-only file")
-_ABSENT = re.compile(r"os error 2\b|[Nn]ot ?[Ff]ound|No such file")
+_COLOUR = re.compile(r"\x1b\[\d+m")
+_MEANINGS: tuple[tuple[re.Pattern[str], type[EverloopError], str], ...] = (
+    (
+        re.compile(r"table already exists|version already exists"),
+        ConflictError,
+        "another writer was first: read again and retry",
+    ),
+    (
+        re.compile(r"os error (28|122)\b|[Nn]o space left|[Dd]isk quota"),
+        UnavailableError,
+        "the disk is full: free some space, then run again",
+    ),
+    (
+        re.compile(r"os error (1|13|30)\b|[Pp]ermission denied|Read-only file"),
+        UnavailableError,
+        "give this user the right to use it",
+    ),
+    (
+        re.compile(r"sending request|[Tt]imed? ?out|Connect|HTTP (error|status)|Input/output"),
+        UnavailableError,
+        "check the disk, the network and store.options",
+    ),
+)
+"""deltalake gives most errors as text alone."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +101,10 @@ def explained(where: str) -> Iterator[None]:
 
 
 def _explain(where: str, error: Exception) -> EverloopError:
-    text = " ".join(str(error).split())[:500]
-    if _FULL.search(text):
-        return UnavailableError(f"{where}: the disk is full; free some space, then run again")
-    if _FORBIDDEN.search(text):
-        return UnavailableError(f"{where}: {text}; give this user the right to use it")
-    if isinstance(error, SchemaMismatchError | pl.exceptions.PolarsError):
-        return CorruptError(f"{where}: {text}; restore the table from a copy")
-    if isinstance(error, OSError) and not _ABSENT.search(text):
-        return UnavailableError(f"{where}: {text}; check the disk, the network and store.options")
+    text = " ".join(_COLOUR.sub("", str(error)).split())[:500]
+    for pattern, kind, advice in _MEANINGS:
+        if pattern.search(text):
+            return kind(f"{where}: {text}; {advice}")
     return CorruptError(f"{where}: its records cannot be read ({text}); restore it from a copy")
 
 
