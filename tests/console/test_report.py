@@ -69,7 +69,7 @@ def test_every_drawing_is_sound_xml_with_words_for_who_cannot_see_it(
         assert "#010" not in drawing
     alts = re.findall(r'<figure role="img" aria-label="([^"]+)"', page)
     assert len(alts) == 4
-    assert "9 promotions and 1 roll-back are marked" in alts[0]
+    assert "9 promotions and 1 roll-back." in alts[0]
 
 
 def test_no_two_elements_share_an_id(report_data: ReportData) -> None:
@@ -141,3 +141,15 @@ def test_the_table_for_a_terminal_is_aligned(report_data: ReportData) -> None:
 
 def test_report_data_survives_json(report_data: ReportData) -> None:
     assert ReportData.model_validate_json(report_data.model_dump_json()) == report_data
+
+
+def test_only_decisions_within_the_scored_weeks_are_marked(report_data: ReportData) -> None:
+    def marks(data: ReportData) -> int:
+        return _drawings(report_page(data))[0].count("var(--promote)")
+
+    few = report_data.model_copy(update={"weeks": report_data.weeks[:6]})
+    before = DecisionLine(time="2012-01-01T00:00:00+00:00", kind="promote", version=1)
+    more = few.model_copy(update={"decisions": (before, *few.decisions)})
+    assert marks(few) == marks(more) > 0
+    none = few.model_copy(update={"decisions": (before,)})
+    assert marks(none) == 0

@@ -55,6 +55,8 @@ _STYLE: Any = {
 _WIDTH_IN = 9.4
 _MAX_COLUMNS = 24
 """Columns of the drift plot at most: those that drifted farthest."""
+_FEW_WEEKS = 14
+"""With fewer weeks each one is named, and each score has a dot."""
 
 
 def auc_plot(data: ReportData) -> str:
@@ -145,18 +147,21 @@ def _two_lines(
     x = _moments([week.start for week in weeks])
     low, high = _floats(frozen), _floats(everloop)
     axes.fill_between(x, low, high, color=_LOOP, alpha=0.1, linewidth=0)
-    axes.plot(x, low, color=_FROZEN, linewidth=1.8, linestyle=(0, (4, 2)), label="frozen")
-    axes.plot(x, high, color=_LOOP, linewidth=2.4, label="everloop")
+    dot = "o" if len(weeks) < _FEW_WEEKS else ""
+    axes.plot(x, low, "--", color=_FROZEN, linewidth=1.8, label="frozen", marker=dot)
+    axes.plot(x, high, color=_LOOP, linewidth=2.4, label="everloop", marker=dot)
 
 
 def _mark(axes: Axes, data: ReportData, kind: str, label: str, look: tuple[str, str, int]) -> None:
-    """Put a mark on everloop's line at each decision of a kind."""
+    """Put a mark on everloop's line at each decision of a kind within the scored weeks."""
     colour, marker, size = look
-    times = _moments([_day(line.time) for line in data.decisions if line.kind == kind])
     scored = [week for week in data.weeks if week.auc_everloop is not None]
-    if not times.size or not scored:
-        return
     x = _moments([week.start for week in scored])
+    times = _moments([_day(line.time) for line in data.decisions if line.kind == kind])
+    if x.size:
+        times = times[(times >= x[0]) & (times < x[-1] + np.timedelta64(7, "D"))]
+    if not times.size or not x.size:
+        return
     line = _floats([week.auc_everloop for week in scored])
     y = np.interp(times.astype(float), x.astype(float), line)
     if kind == "roll_back":
@@ -219,8 +224,11 @@ def _draw_map(axes: Axes, psi: np.ndarray, psi_limit: float) -> None:
 
 
 def _label_weeks(axes: Axes, weeks: Sequence[date]) -> None:
-    """Name each month under its first week; every second or third one if there is no room."""
-    firsts = [i for i, week in enumerate(weeks) if i == 0 or week.month != weeks[i - 1].month]
+    """Name each month under its first week; fewer if there is no room, all weeks if there is."""
+    is_few = len(weeks) < _FEW_WEEKS
+    firsts = [
+        i for i, week in enumerate(weeks) if is_few or i == 0 or week.month != weeks[i - 1].month
+    ]
     firsts = firsts[:: len(firsts) // 13 + 1]
     axes.set_xticks([i + 0.5 for i in firsts], [f"{weeks[i]:%-d %b}" for i in firsts])
 

@@ -74,7 +74,7 @@ def _alt_texts(data: ReportData) -> dict[str, str]:
     return {
         "auc": f"Line plot of AUC over {span}: {_versus(total, 'auc')}; "
         f"{plural(int(total['promotions'] or 0), 'promotion', 'promotions')} and "
-        f"{plural(int(total['rollbacks'] or 0), 'roll-back', 'roll-backs')} are marked.",
+        f"{plural(int(total['rollbacks'] or 0), 'roll-back', 'roll-backs')}.",
         "logloss": f"Line plot of log loss over {span}: {_versus(total, 'logloss')}.",
         "drift": "Map of the population stability index. " + _drift_note(data),
         "stages": "Bars of seconds by stage: "
