@@ -382,12 +382,14 @@ class MonitorSpec(Record):
 
     Attributes:
         window: The current window: live metrics and drift look at this newest stretch.
+        every: How much further in stream time before both are measured again.
         min_rows: With fewer rows no metric and no drift is reported.
         psi: Population stability index of a column that counts as drift.
         bins: Bins of a column's profile.
     """
 
     window: Duration = timedelta(days=7)
+    every: Duration = timedelta(hours=1)
     min_rows: int = Field(default=200, ge=1)
     psi: float = Field(default=0.25, gt=0)
     bins: int = Field(default=10, ge=2, le=1024)

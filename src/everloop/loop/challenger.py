@@ -1,0 +1,165 @@
+"""One challenger: trained, compressed and judged, each step recorded and never done twice."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+from pydantic import JsonValue
+
+from everloop.compress import compress
+from everloop.gate import measure_gate, objections, summary
+from everloop.loop.dataset import Cut, labelled_rows, stream_time
+from everloop.loop.ledger import Run, stage_key
+from everloop.loop.workspace import Workspace, iso
+from everloop.store.bundles import Bundle, Draft
+from everloop.train import RecalibrateJob, Splits, TrainJob, recalibrate, split, train
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate found.
+
+    Attributes:
+        objections: Why the challenger should not be promoted; empty if it may.
+        summary: What speaks for it.
+    """
+
+    objections: tuple[str, ...]
+    summary: tuple[str, ...]
+
+
+class Making:
+    """Makes challengers from the rows of one cut.
+
+    Attributes:
+        runs: The stage runs so far, and whether each was done now.
+    """
+
+    def __init__(self, ws: Workspace, cut: Cut) -> None:
+        self._ws = ws
+        self._cut = cut
+        self.runs: list[tuple[Run, bool]] = []
+
+    def trained(self) -> str:
+        """Train from scratch; return the bundle's digest.
+
+        Raises:
+            DataError: If the rows cannot be learned from.
+        """
+        inputs = self._train_inputs()
+
+        def work() -> Mapping[str, JsonValue]:
+            job = TrainJob(
+                work=self._ws.work / stage_key("train", inputs)[:16],
+                created_at=self._ws.clock.now(),
+                data=self._cut.data,
+                stream_time=self._stream_time,
+                progress=self._ws.progress,
+            )
+            return self._write(train(self._splits, self._ws.project, job))
+
+        return self._run("train", inputs, work)
+
+    def compressed(self, bundle: str) -> str:
+        """Return the best variant of a bundle, which may be itself."""
+
+        def work() -> Mapping[str, JsonValue]:
+            found = compress(self._open(bundle), self._splits, self._ws.project)
+            tried: JsonValue = [variant.model_dump(mode="json") for variant in found.tried]
+            if found.draft is None:
+                return {"bundle": bundle, "tried": tried}
+            return {**self._write(found.draft), "tried": tried}
+
+        return self._run("compress", self._compress_inputs(bundle), work)
+
+    def recalibrated(self, champion: str) -> str:
+        """Refit the champion's slope and bias on the newest rows but those of the gate."""
+
+        def work() -> Mapping[str, JsonValue]:
+            rows = pl.concat([self._splits.tune, self._splits.select])
+            job = RecalibrateJob(
+                created_at=self._ws.clock.now(),
+                data=self._cut.data,
+                stream_time=self._stream_time,
+            )
+            return self._write(recalibrate(self._open(champion), rows, self._ws.project, job))
+
+        inputs = {"bundle": champion, **self._settings("train"), **self._rows_key()}
+        return self._run("recalibrate", inputs, work)
+
+    def judged(self, bundle: str, champion: str | None) -> Verdict:
+        """Judge a bundle against the champion's on the newest labelled rows."""
+
+        def work() -> Mapping[str, JsonValue]:
+            against = None if champion is None else self._open(champion)
+            evidence = measure_gate(
+                self._open(bundle), against, self._splits.gate, self._ws.project
+            )
+            found: JsonValue = list(objections(evidence, self._ws.project.gate))
+            return {
+                "bundle": bundle,
+                "evidence": evidence.model_dump(mode="json"),
+                "objections": found,
+                "summary": list(summary(evidence)),
+            }
+
+        inputs = {"bundle": bundle, "champion": champion}
+        self._run("gate", {**inputs, **self._settings("gate"), **self._rows_key()}, work)
+        outputs: Any = self.runs[-1][0].outputs
+        return Verdict(tuple(outputs["objections"]), tuple(outputs["summary"]))
+
+    def known(self) -> str | None:
+        """Return the bundle that these rows and settings made before, if they did."""
+        ledger = self._ws.ledger
+        trained = ledger.find("train", stage_key("train", self._train_inputs()))
+        if trained is None:
+            return None
+        inputs = self._compress_inputs(str(trained.outputs["bundle"]))
+        compressed = ledger.find("compress", stage_key("compress", inputs))
+        return None if compressed is None else str(compressed.outputs["bundle"])
+
+    def _train_inputs(self) -> dict[str, JsonValue]:
+        return self._settings("train", "columns", "monitor") | self._rows_key()
+
+    def _compress_inputs(self, bundle: str) -> dict[str, JsonValue]:
+        return {"bundle": bundle, **self._settings("compress", "gate"), **self._rows_key()}
+
+    def _run(
+        self,
+        stage: str,
+        inputs: Mapping[str, JsonValue],
+        work: Callable[[], Mapping[str, JsonValue]],
+    ) -> str:
+        run = self._ws.ledger.run(stage, inputs, work)
+        self.runs.append(run)
+        return str(run[0].outputs["bundle"])
+
+    def _write(self, draft: Draft) -> dict[str, JsonValue]:
+        bundle = self._ws.bundles.write(draft)
+        return {"bundle": bundle.digest, "metrics": dict(bundle.manifest.metrics)}
+
+    @cached_property
+    def _stream_time(self) -> datetime | None:
+        return self._cut.until or stream_time(self._ws)
+
+    def _open(self, digest: str) -> Bundle:
+        return self._ws.bundles.open(digest)
+
+    @cached_property
+    def _splits(self) -> Splits:
+        rows = labelled_rows(self._ws, self._cut).collect()
+        return split(rows, self._ws.project)
+
+    def _settings(self, *sections: str) -> dict[str, JsonValue]:
+        names = {*sections, "sources", "join"}
+        found: dict[str, JsonValue] = self._ws.project.model_dump(
+            mode="json", by_alias=True, include=names
+        )
+        return {"settings": found}
+
+    def _rows_key(self) -> dict[str, JsonValue]:
+        until = self._cut.until
+        return {"tables": dict(self._cut.versions), "until": None if until is None else iso(until)}

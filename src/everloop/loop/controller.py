@@ -1,0 +1,272 @@
+"""Carries out what `step` decides, and keeps the audit trail from which it goes on after a kill.
+
+Each entry of the trail holds an event, the actions that followed and the new state. It is written
+before the actions are carried out; `resume` does again what the last entry asks for, and every
+action is such that doing it twice is the same as once.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import JsonValue, TypeAdapter
+
+from everloop.loop.challenger import Making
+from everloop.loop.dataset import Cut, cut_now, stream_time
+from everloop.loop.decide import step
+from everloop.loop.events import (
+    Action,
+    Event,
+    GateJudged,
+    LoopState,
+    PromotedByHand,
+    Recalibrate,
+    Retrain,
+    RetrainByHand,
+    RolledBackByHand,
+    TrainingFailed,
+    TrainingFinished,
+)
+from everloop.loop.facts import num_labelled
+from everloop.loop.workspace import Workspace
+from everloop.registry.routes import RouteTarget
+from everloop.spec.errors import ConflictError, DataError, EverloopError
+from everloop.spec.record import Record
+from everloop.store.log import Entry
+
+_ACTIONS: TypeAdapter[tuple[Action, ...]] = TypeAdapter(tuple[Action, ...])
+_ATTEMPTS = 10
+
+
+class DecisionLine(Record):
+    """One decision, for people.
+
+    Attributes:
+        time: ISO 8601 UTC: stream time, or wall time where there is none.
+        kind: Of the action, or ``promoted_by_hand`` and the like.
+        version: The version it is about, if any.
+        reasons: Why.
+    """
+
+    time: str
+    kind: str
+    version: int | None
+    reasons: tuple[str, ...]
+
+
+class Controller:
+    """The one who acts; hold the workspace's lease while using it unattended."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self._ws = ws
+        self._last, self.state = self._load()
+
+    def handle(self, event: Event) -> tuple[Action, ...]:
+        """Decide on an event, record it, and carry out what follows.
+
+        Raises:
+            ConflictError: If others kept writing to the trail.
+        """
+        for _ in range(_ATTEMPTS):
+            state, actions = step(
+                self.state, event, self._ws.project.retrain, self._ws.project.gate
+            )
+            if not actions and _is_quiet(self.state, state):
+                self.state = state
+                return ()
+            try:
+                self._record(event, state, actions)
+            except ConflictError:
+                self._last, self.state = self._load()
+                continue
+            self._carry_out(actions)
+            return actions
+        raise ConflictError(f"decisions/{self._ws.model}: other writers were first; retry later")
+
+    def resume(self) -> None:
+        """Finish what a killed controller had begun."""
+        self._reconcile("resumed")
+        job = self.state.job
+        if job is None or job.stage == "failed":
+            return
+        action, cut = self._started(job.number)
+        if job.stage == "run":
+            self._make(action, cut)
+        else:
+            assert job.version is not None
+            self._judge(job.version, Making(self._ws, cut))
+
+    def retrain_by_hand(self, reason: str) -> tuple[Action, ...]:
+        """Make a challenger of the rows there are now, whatever the triggers say."""
+        number = num_labelled(self._ws, cut_now(self._ws))
+        return self.handle(RetrainByHand(**self.moment(), num_labelled=number, reason=reason))
+
+    def promote_by_hand(self, version: int, reason: str) -> None:
+        """Make a version the champion because a person says so.
+
+        Raises:
+            DataError: If there is no such version.
+        """
+        self._check_version(version)
+        self.handle(PromotedByHand(**self.moment(), version=version))
+        self._reconcile(reason)
+
+    def roll_back_by_hand(self, version: int | None, reason: str) -> int:
+        """Put a version, or the former champion, back; return its number.
+
+        Raises:
+            DataError: If there is none to go back to.
+        """
+        version = version or self.state.former
+        if version is None:
+            raise DataError("there is no former champion to go back to; name one with --to")
+        self._check_version(version)
+        self.handle(RolledBackByHand(**self.moment(), to_version=version))
+        self._reconcile(reason)
+        return version
+
+    def moment(self) -> dict[str, Any]:
+        """Return the stream time, no later than now, and the wall time."""
+        now, newest = self._ws.clock.now(), stream_time(self._ws)
+        return {"wall_time": now, "stream_time": None if newest is None else min(newest, now)}
+
+    def _load(self) -> tuple[int, LoopState]:
+        entry = self._ws.decisions.last()
+        if entry is not None:
+            return entry.number, LoopState.model_validate(entry.record["state"])
+        return 0, LoopState(champion=self._ws.registry.aliases().get("champion"))
+
+    def _record(self, event: Event, state: LoopState, actions: tuple[Action, ...]) -> None:
+        record: dict[str, JsonValue] = {
+            "event": event.model_dump(mode="json"),
+            "actions": [action.model_dump(mode="json") for action in actions],
+            "state": state.model_dump(mode="json"),
+        }
+        if any(isinstance(action, Retrain | Recalibrate) for action in actions):
+            record["cut"] = _dump_cut(cut_now(self._ws))
+        self._last = self._ws.decisions.append(record, expect=self._last).number
+        self.state = state
+
+    def _carry_out(self, actions: tuple[Action, ...]) -> None:
+        for action in actions:
+            if isinstance(action, Retrain | Recalibrate):
+                self._make(action, self._started(action.job)[1])
+            else:
+                self._reconcile(_reason(action))
+
+    def _started(self, job: int) -> tuple[Retrain | Recalibrate, Cut]:
+        """Find in the trail how a job began: its action, and the rows it was given."""
+        for entry in reversed(self._ws.decisions.entries()):
+            for action in _actions(entry):
+                if isinstance(action, Retrain | Recalibrate) and action.job == job:
+                    return action, _read_cut(entry.record["cut"])
+        raise DataError(f"decisions/{self._ws.model}: no entry starts job {job}")
+
+    def _make(self, action: Retrain | Recalibrate, cut: Cut) -> None:
+        making = Making(self._ws, cut)
+        try:
+            if isinstance(action, Retrain):
+                bundle = making.compressed(making.trained())
+            else:
+                bundle = making.recalibrated(self._bundle(action.version))
+        except (EverloopError, OSError, RuntimeError) as error:
+            self.handle(TrainingFailed(**self.moment(), job=action.job, error=str(error)))
+            return
+        version = self._ws.registry.register(bundle, note=action.reason).number
+        self.handle(TrainingFinished(**self.moment(), job=action.job, version=version))
+        self._judge(version, making)
+
+    def _judge(self, version: int, making: Making) -> None:
+        champion = self.state.champion
+        against = None if champion in (None, version) else self._bundle(champion or 0)
+        verdict = making.judged(self._bundle(version), against)
+        self.handle(
+            GateJudged(
+                **self.moment(),
+                version=version,
+                champion=champion,
+                objections=verdict.objections,
+                summary=verdict.summary,
+            )
+        )
+
+    def _reconcile(self, reason: str) -> None:
+        """Make aliases and route say what the state says."""
+        champion = self.state.champion
+        if champion is None:
+            return
+        aliases = self._ws.registry.aliases()
+        wanted: Mapping[str, int | None] = {"champion": champion, "former": self.state.former}
+        moves = {name: to for name, to in wanted.items() if aliases.get(name) != to}
+        if moves:
+            self._ws.registry.move(moves, reason=reason)
+        target = RouteTarget(version=champion, bundle=self._bundle(champion))
+        route = self._ws.routes.current()
+        if route is None or route.live != (target,):
+            self._ws.routes.publish([target], reason=reason)
+
+    def _bundle(self, version: int) -> str:
+        return self._ws.registry.version(version).bundle
+
+    def _check_version(self, version: int) -> None:
+        try:
+            self._ws.registry.version(version)
+        except KeyError as error:
+            raise DataError(f"{error.args[0]}; see `everloop models`") from None
+
+
+def decision_lines(ws: Workspace) -> list[DecisionLine]:
+    """Read the audit trail, verified, as lines for people."""
+    lines = []
+    for entry in ws.decisions.entries():
+        event: Any = entry.record["event"]
+        time = event["stream_time"] or event["wall_time"]
+        if event["kind"].endswith("_by_hand") and event["kind"] != "retrain_by_hand":
+            version = event.get("version") or event.get("to_version")
+            lines.append(DecisionLine(time=time, kind=event["kind"], version=version, reasons=()))
+        if event["kind"] == "training_failed":
+            lines.append(
+                DecisionLine(time=time, kind="failed", version=None, reasons=(event["error"],))
+            )
+        for action in _actions(entry):
+            lines.append(
+                DecisionLine(
+                    time=time,
+                    kind=action.kind,
+                    version=_version(action),
+                    reasons=tuple(_reason(action).split("\n")),
+                )
+            )
+    return lines
+
+
+def _is_quiet(before: LoopState, after: LoopState) -> bool:
+    """Whether only the clock and the count of rows went on, which need no entry."""
+    ignored = {"stream_time": None, "num_labelled": 0}
+    return before.model_copy(update=ignored) == after.model_copy(update=ignored)
+
+
+def _actions(entry: Entry) -> tuple[Action, ...]:
+    return _ACTIONS.validate_python(entry.record["actions"])
+
+
+def _reason(action: Action) -> str:
+    reasons = getattr(action, "reasons", None)
+    return "\n".join(reasons) if reasons is not None else str(getattr(action, "reason", ""))
+
+
+def _version(action: Action) -> int | None:
+    found = getattr(action, "version", getattr(action, "to_version", None))
+    return found if isinstance(found, int) else None
+
+
+def _dump_cut(cut: Cut) -> dict[str, JsonValue]:
+    return {
+        "tables": dict(cut.versions),
+        "until": None if cut.until is None else cut.until.isoformat(),
+    }
+
+
+def _read_cut(record: Any) -> Cut:  # noqa: ANN401
+    until = record["until"]
+    return Cut(dict(record["tables"]), None if until is None else datetime.fromisoformat(until))

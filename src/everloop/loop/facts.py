@@ -1,0 +1,104 @@
+"""What the loop knows of the world at one moment of stream time: the evidence for its decisions."""
+
+from datetime import datetime
+
+import polars as pl
+
+from everloop.drift import DriftReport, measure_drift
+from everloop.frameworks.scoring import score_frame
+from everloop.loop.dataset import LABELS, PREDICTIONS, Cut, cut_now, feedback_rows, source_rows
+from everloop.loop.events import Comparison
+from everloop.loop.workspace import Workspace
+from everloop.measure.intervals import time_groups
+from everloop.measure.metrics import default_metric
+from everloop.measure.profile import Profile, profile_like
+from everloop.monitor import LiveJob, LiveMetric, compare_versions, newest_metrics
+from everloop.monitor.live import read_predictions
+from everloop.store.bundles import Bundle
+
+
+class Looking:
+    """Measures what was served since a moment."""
+
+    def __init__(self, ws: Workspace, now: datetime) -> None:
+        """Pin the tables as they are now.
+
+        Args:
+            ws: The workspace.
+            now: Stream time.
+        """
+        self._ws = ws
+        self._now = now
+        self._cut = cut_now(ws)
+        self._schema = dict(source_rows(ws, self._cut).collect_schema())
+
+    @property
+    def has_feedback(self) -> bool:
+        """Whether anything was served and labelled at all."""
+        return PREDICTIONS in self._cut.versions and LABELS in self._cut.versions
+
+    def live(self, bundle: Bundle) -> list[LiveMetric]:
+        """Measure what was served in the monitor's window, by version."""
+        if not self.has_feedback:
+            return []
+        window = self._ws.project.monitor.window
+        rows = self._labelled(self._now - self._ws.project.label.known_after - window)
+        return newest_metrics(rows, self._job(bundle), window=window)
+
+    def drift(self, bundle: Bundle) -> DriftReport | None:
+        """Compare the requests of the monitor's window with what the champion learned from."""
+        if PREDICTIONS not in self._cut.versions:
+            return None
+        reference = Profile.model_validate_json(bundle.files["profile.json"])
+        names = [column.name for column in bundle.manifest.columns]
+        table = self._ws.tables.table(PREDICTIONS)
+        recent = (
+            table.scan(self._cut.versions[PREDICTIONS])
+            .filter(pl.col("_time") > self._now - self._ws.project.monitor.window)
+            .select(*names, pl.col("_prediction").alias(bundle.manifest.outputs[0].name))
+            .collect()
+        )
+        return measure_drift(reference, profile_like(recent, reference), self._ws.project.monitor)
+
+    def comparison(self, champion: int, former: int, promoted_at: datetime) -> Comparison | None:
+        """Score two versions on the rows since a promotion, within ``retrain.rollback_window``."""
+        if not self.has_feedback:
+            return None
+        spec = self._ws.project.retrain
+        since = max(promoted_at, self._now - spec.rollback_window)
+        new, old = self._ws.version_bundle(champion), self._ws.version_bundle(former)
+        job = self._job(new)
+        rows, target, _ = read_predictions(self._labelled(since), job)
+        if rows.height < spec.rollback_min_rows:
+            return None
+        name = self._ws.project.gate.metric or default_metric(new.manifest.task)
+        gain = compare_versions(
+            target,
+            score_frame(new, rows),
+            score_frame(old, rows),
+            name,
+            spec.rollback_confidence,
+            groups=time_groups(rows[job.time].dt.epoch("s").to_numpy()),
+        )
+        return Comparison(version=champion, former=former, num_rows=rows.height, gain=gain)
+
+    def _labelled(self, since: datetime) -> pl.DataFrame:
+        return feedback_rows(self._ws, self._cut, self._schema, since=since).collect()
+
+    def _job(self, bundle: Bundle) -> LiveJob:
+        project = self._ws.project
+        assert project.main.time is not None  # feedback has a stream time, so a time column
+        return LiveJob(
+            task=bundle.manifest.task,
+            classes=bundle.manifest.classes,
+            time=project.main.time,
+            min_rows=project.monitor.min_rows,
+        )
+
+
+def num_labelled(ws: Workspace, cut: Cut) -> int:
+    """Return how many labels have come so far: logged ones, or the source's rows."""
+    if ws.project.train.rows == "feedback":
+        return ws.tables.table(LABELS).num_rows(cut.versions.get(LABELS, -1))
+    name = f"clean/{ws.project.main.name}"
+    return ws.tables.table(name).num_rows(cut.versions.get(name))

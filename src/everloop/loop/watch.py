@@ -1,0 +1,180 @@
+"""Keeps turning the loop: looks at what came in, asks the decision core, acts."""
+
+from datetime import datetime
+
+import polars as pl
+
+from everloop.drift import DriftReport
+from everloop.loop.controller import Controller
+from everloop.loop.dataset import LABELS, METRICS, PREDICTIONS, cut_now
+from everloop.loop.events import LiveFact, Observed, Tick
+from everloop.loop.facts import Looking, num_labelled
+from everloop.loop.keeper import acting
+from everloop.loop.turn import clean_all, take_in
+from everloop.loop.workspace import Workspace
+from everloop.measure.metrics import default_metric
+from everloop.monitor import LiveMetric
+from everloop.spec.errors import EverloopError
+from everloop.spec.record import Record
+
+_COMPACT_EVERY = 64
+
+
+class Status(Record):
+    """What a watching controller is doing; others read it to see how far it is.
+
+    Attributes:
+        stream_time: Newest time of data that it has dealt with.
+        at: Wall time of this note.
+        champion: The version now serving.
+        num_labelled: Labels it has seen.
+        trouble: Why the last look went wrong; empty if it did not.
+    """
+
+    stream_time: datetime | None = None
+    at: datetime
+    champion: int | None = None
+    num_labelled: int = 0
+    trouble: str = ""
+
+
+class Watch:
+    """One controller at work; `follow` until the clock is stopped."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self._ws = ws
+        self._controller = Controller(ws)
+        self._seen: tuple[int, ...] = ()
+        self._observed_at: datetime | None = None
+        self._num_observed = 0
+        self._dealt_with: datetime | None = None
+
+    def follow(self) -> None:
+        """Look again and again.
+
+        Raises:
+            ConflictError: If another controller is at work.
+        """
+        with acting(self._ws) as keeper:
+            self._controller.resume()
+            while not keeper.is_lost:
+                self.look()
+                if self._ws.clock.wait(self._ws.project.retrain.poll_interval.total_seconds()):
+                    return
+
+    def look(self) -> None:
+        """Take in what is new, measure, decide, act; trouble is noted and tried again later."""
+        trouble = ""
+        try:
+            take_in(self._ws)
+            clean_all(self._ws)
+        except EverloopError as error:
+            # Rows that cannot be taken in must not keep the loop from caring for what is served.
+            trouble = str(error)
+        seen = tuple(
+            self._ws.tables.table(name).version()
+            for name in (PREDICTIONS, LABELS, f"clean/{self._ws.project.main.name}")
+        )
+        if seen != self._seen:
+            self._decide()
+            self._seen = seen
+        elif self._controller.state.job is not None:
+            self._controller.handle(Tick(**self._controller.moment()))
+        self._note(trouble)
+
+    def _decide(self) -> None:
+        moment = self._controller.moment()
+        now = moment["stream_time"]
+        if now is None:
+            number = num_labelled(self._ws, cut_now(self._ws))
+            self._controller.handle(Observed(**moment, num_labelled=number))
+        elif self._observed_at is None or now - self._observed_at >= self._ws.project.monitor.every:
+            self._controller.handle(self._observe(moment, now))
+            self._observed_at = now
+        self._dealt_with = now
+
+    def _observe(self, moment: dict[str, datetime], now: datetime) -> Observed:
+        ws, state = self._ws, self._controller.state
+        known = num_labelled(ws, cut_now(ws))
+        if state.champion is None:
+            return Observed(**moment, num_labelled=known)
+        bundle = ws.version_bundle(state.champion)
+        looking = Looking(ws, now)
+        live = looking.live(bundle)
+        drift = looking.drift(bundle)
+        self._keep(now, state.champion, live, drift)
+        comparison = None
+        if (
+            state.former is not None
+            and state.promoted_at is not None
+            and ws.project.retrain.rollback
+        ):
+            comparison = looking.comparison(state.champion, state.former, state.promoted_at)
+        name = ws.project.gate.metric or default_metric(bundle.manifest.task)
+        return Observed(
+            **moment,
+            num_labelled=known,
+            drift_share=None if drift is None else drift.drift_share,
+            live=_fact(live, name, state.champion),
+            comparison=comparison,
+        )
+
+    def _keep(
+        self, now: datetime, champion: int, live: list[LiveMetric], drift: DriftReport | None
+    ) -> None:
+        """Append what was measured to the metrics table."""
+        rows = [
+            (now, m.version, "live", m.metric, m.value, m.low, m.high, m.num_rows) for m in live
+        ]
+        columns = () if drift is None else drift.columns
+        rows += [
+            (now, champion, "drift", c.name, c.psi, None, None, drift.num_rows if drift else 0)
+            for c in columns
+        ]
+        if not rows:
+            return
+        table = self._ws.tables.table(METRICS)
+        table.append(pl.DataFrame(rows, schema=_METRICS_SCHEMA, orient="row"))
+        self._num_observed += 1
+        if self._num_observed % _COMPACT_EVERY == 0:
+            table.compact()
+
+    def _note(self, trouble: str) -> None:
+        state = self._controller.state
+        status = Status(
+            stream_time=self._dealt_with,
+            at=self._ws.clock.now(),
+            champion=state.champion,
+            num_labelled=state.num_labelled,
+            trouble=trouble,
+        )
+        self._ws.objects.put(f"status/{self._ws.model}.json", status.model_dump_json().encode())
+
+
+def read_status(ws: Workspace) -> Status | None:
+    """Return the last note of a watching controller, if there ever was one."""
+    try:
+        return Status.model_validate_json(ws.objects.get(f"status/{ws.model}.json"))
+    except KeyError:
+        return None
+
+
+_METRICS_SCHEMA = {
+    "time": pl.Datetime("us", "UTC"),
+    "version": pl.Int64,
+    "kind": pl.String,
+    "name": pl.String,
+    "value": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "num_rows": pl.Int64,
+}
+
+
+def _fact(live: list[LiveMetric], name: str, champion: int) -> LiveFact | None:
+    for found in live:
+        if found.version == champion and found.metric == name and found.value is not None:
+            return LiveFact(
+                metric=name, value=found.value, version=champion, num_rows=found.num_rows
+            )
+    return None
