@@ -1,6 +1,6 @@
 """Raw table in, clean table and quarantine out; and the as-of join."""
 
-from everloop.validate.clean import CleanReport, clean
+from everloop.validate.stage import CleanReport, clean
 from everloop.validate.join import join
 from everloop.validate.label import label_expression
 

@@ -1,6 +1,6 @@
 """Columns brought to the kind that the project file says."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import polars as pl
@@ -22,19 +22,28 @@ def kinds_of(source: SourceSpec, project: Project) -> dict[str, Kind]:
     return kinds
 
 
-def applied(schema: Mapping[str, pl.DataType], kinds: Mapping[str, Kind]) -> list[pl.Expr]:
+def applied(frame: pl.DataFrame, kinds: Mapping[str, Kind]) -> pl.DataFrame:
     """Return the columns of their kinds, and those whose type this changes as they were.
 
     A number that is NaN counts as missing: it becomes null.
     """
-    found: list[pl.Expr] = []
-    for name, dtype in schema.items():
-        kind = kinds.get(name, "auto")
-        if _has_kind(dtype, kind):
-            found.append(pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name))
-        else:
-            found += [_cast(name, dtype, kind), pl.col(name).alias(f"{ORIGINAL}{name}")]
-    return found
+    floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
+    has_nan = frame.select(pl.col(floats).is_nan().any()).row(0, named=True) if floats else {}
+    return frame.select(
+        column
+        for name, dtype in frame.schema.items()
+        for column in _columns(name, dtype, kinds.get(name, "auto"), has_nan=has_nan.get(name))
+    )
+
+
+def _columns(
+    name: str, dtype: pl.DataType, kind: Kind, *, has_nan: bool | None
+) -> Iterator[pl.Expr]:
+    if _has_kind(dtype, kind):
+        yield pl.col(name).fill_nan(None) if has_nan else pl.col(name)
+    else:
+        yield _cast(name, dtype, kind)
+        yield pl.col(name).alias(f"{ORIGINAL}{name}")
 
 
 def _has_kind(dtype: pl.DataType, kind: Kind) -> bool:

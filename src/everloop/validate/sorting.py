@@ -60,13 +60,12 @@ def _typed(batch: Batch, source: SourceSpec, project: Project, tables: CleanTabl
     raw = batch.rows
     if MALFORMED in raw.columns and raw[MALFORMED].null_count() == raw.height:
         raw = raw.drop(MALFORMED)
-    columns = applied(raw.schema, kinds_of(source, project))
     repeated = [
         _repeated(name, raw, batch, tables)
         for name in unique_columns(source, project)
         if name in raw.columns
     ]
-    return raw.select(columns).with_columns(repeated)
+    return applied(raw, kinds_of(source, project)).with_columns(repeated)
 
 
 def _repeated(name: str, raw: pl.DataFrame, batch: Batch, tables: CleanTables) -> pl.Series:
