@@ -1,5 +1,8 @@
 """New slope and bias for a bundle, from newer labelled rows; the model itself stays."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -15,23 +18,42 @@ from everloop.rows.graph import set_calibration
 from everloop.rows.labels import label_codes
 from everloop.rows.vectorised import tensors
 from everloop.spec.errors import DataError
-from everloop.spec.manifest import Calibration, Manifest, Task
+from everloop.spec.manifest import Calibration, DataVersion, Manifest, Task
+from everloop.spec.project import Project
 from everloop.store.bundles import Bundle, Draft
 from everloop.train.splits import LABEL, row_range
-from everloop.train.train import TrainJob
+from everloop.train.train import project_digest
 
 RAW: Final = "core/raw"
 _MIN_ROWS: Final = 20
 _BATCH_ROWS: Final = 65_536
 
 
-def recalibrate(bundle: Bundle, frame: pl.DataFrame, job: TrainJob) -> Draft:
-    """Fit slope and bias to labelled rows; all else is the bundle's, byte for byte.
+@dataclass(frozen=True, kw_only=True)
+class RecalibrateJob:
+    """What a recalibration needs beside rows and bundle.
+
+    Attributes:
+        created_at: For the manifest.
+        data: Table versions that were read.
+        stream_time: Newest time of data that had been seen.
+    """
+
+    created_at: datetime
+    data: Sequence[DataVersion] = ()
+    stream_time: datetime | None = None
+
+
+def recalibrate(
+    bundle: Bundle, frame: pl.DataFrame, project: Project, job: RecalibrateJob
+) -> Draft:
+    """Fit slope and bias to labelled rows; all else of the graph is the bundle's.
 
     Args:
         bundle: The model to correct.
         frame: Labelled rows with ``_label``, newer than those the model was made of.
-        job: What goes into the manifest; `work` is not used.
+        project: For the manifest.
+        job: For the manifest.
 
     Raises:
         DataError: If there are too few rows, or rows of one class only.
@@ -52,6 +74,7 @@ def recalibrate(bundle: Bundle, frame: pl.DataFrame, job: TrainJob) -> Draft:
         "metrics": metrics,
         "splits": dict(manifest.splits) | {"recalibrate": row_range(frame, manifest.time_column)},
         "created_at": job.created_at.isoformat(),
+        "project_digest": project_digest(project),
     }
     update |= {"data": tuple(job.data)} if job.data else {}
     update |= {"stream_time": job.stream_time.isoformat()} if job.stream_time else {}
