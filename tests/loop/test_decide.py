@@ -16,6 +16,7 @@ from everloop.loop.events import (
     PromotedByHand,
     Recalibrate,
     Retrain,
+    RetrainByHand,
     RollBack,
     RolledBackByHand,
     Tick,
@@ -192,6 +193,26 @@ def test_a_wall_clock_set_back_does_not_stop_a_retry() -> None:
     loop.feed(TrainingFailed(wall_time=late, job=loop.state.job.number, error="x"))
     assert loop.feed(Tick(wall_time=START)) == ()
     assert isinstance(loop.feed(Tick(wall_time=START + timedelta(seconds=30)))[0], Retrain)
+
+
+def test_rows_without_a_time_go_by_the_wall_clock() -> None:
+    loop = Loop(RetrainSpec(every=7 * DAY))
+
+    def see(days: float, num_labelled: int) -> tuple[Any, ...]:
+        return loop.feed(Observed(wall_time=START + days * DAY, num_labelled=num_labelled))
+
+    assert see(0, 0) == ()
+    assert isinstance(see(0, 100)[0], Retrain)
+    loop.train(0, 1)
+    assert see(6, 200) == ()
+    assert isinstance(see(7, 200)[0], Retrain)
+
+
+def test_a_person_can_ask_for_a_training_but_not_for_two() -> None:
+    loop = running(RetrainSpec())
+    asked = RetrainByHand(**at(1), num_labelled=1000, reason="everloop run")
+    assert loop.feed(asked)[0].reason == "everloop run"
+    assert loop.feed(asked) == ()
 
 
 def test_a_stream_time_that_goes_back_changes_nothing() -> None:

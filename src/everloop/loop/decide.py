@@ -6,7 +6,7 @@ changes nothing.
 """
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from everloop.loop.events import (
@@ -95,8 +95,8 @@ def _with(state: LoopState, **changes: Any) -> LoopState:  # noqa: ANN401 - any 
 
 def _pass_time(state: LoopState, event: Event) -> LoopState:
     changes: dict[str, Any] = {}
-    if event.stream_time is not None:
-        now = max(event.stream_time, state.stream_time or event.stream_time)
+    if (newest := _newest(event)) is not None:
+        now = max(newest, state.stream_time or newest)
         changes = {"stream_time": now, "started_at": state.started_at or now}
     if isinstance(event, Observed):
         changes["num_labelled"] = event.num_labelled
@@ -106,6 +106,12 @@ def _pass_time(state: LoopState, event: Event) -> LoopState:
             changes["labelled_at_retrain"] = event.num_labelled
             changes["labelled_at_recalibration"] = event.num_labelled
     return _with(state, **changes)
+
+
+def _newest(event: Event) -> datetime | None:
+    has_rows = isinstance(event, Observed | RetrainByHand) and event.num_labelled > 0
+    # Rows that carry no time happen when they are seen.
+    return event.wall_time if event.stream_time is None and has_rows else event.stream_time
 
 
 def _look(state: LoopState, event: Observed | Tick, spec: RetrainSpec) -> Step:

@@ -102,8 +102,9 @@ class _Moment(Record):
     """When something happened.
 
     Attributes:
-        stream_time: Time of the newest row; the caller caps it at the wall clock, so that one row
-            from the far future does not stop the loop.
+        stream_time: Time of the newest row, None where rows have no time: wall time then stands in.
+            The caller caps it at the wall clock, so that one row from the far future does not stop
+            the loop.
         wall_time: Of the machine.
     """
 
