@@ -61,7 +61,8 @@ def report(found: dict[str, list[dict[str, float]]]) -> None:
     for side, runs in found.items():
         cpu = [run["cpu_s"] for run in runs]
         print(
-            f"  {side:9} CPU s median {statistics.median(cpu):.2f} ({min(cpu):.2f} to {max(cpu):.2f}), "
+            f"  {side:9} CPU s median {statistics.median(cpu):.2f} "
+            f"({min(cpu):.2f} to {max(cpu):.2f}), "
             f"wall s {statistics.median(run['wall_s'] for run in runs):.2f}, "
             f"peak MiB {max(run['peak_mib'] for run in runs):.0f}, kept {runs[0]['kept']:.0f}"
         )

@@ -69,7 +69,7 @@ def word_of(dtype: pl.DataType) -> str:
         return "int"
     if dtype.is_numeric():
         return "float"
-    if dtype in {pl.Datetime, pl.Date}:
+    if dtype.base_type() in {pl.Datetime, pl.Date}:
         return "time"
     return {pl.Boolean: "bool", pl.Binary: "bytes"}.get(dtype.base_type(), "text")
 
@@ -81,7 +81,7 @@ def stored(name: str, dtype: pl.DataType, word: str) -> pl.Expr:
         return column
     if word == "text":
         return _as_text(name, dtype)
-    if dtype in {pl.String, pl.Categorical, pl.Enum}:
+    if dtype.base_type() in {pl.String, pl.Categorical, pl.Enum}:
         return from_text(column.cast(pl.String), word)
     if word == "time":
         return _as_time(column, dtype)

@@ -144,13 +144,13 @@ def _always_fits(dtype: pl.DataType, word: str) -> bool:
     if polars_type(word) == dtype:
         return True
     if word == "int":
-        return (dtype.is_integer() and dtype not in {pl.UInt64, pl.Int128, pl.UInt128}) or (
+        return (dtype.is_integer() and dtype.base_type() not in {pl.UInt64, pl.Int128, pl.UInt128}) or (
             dtype == pl.Duration
         )
     return {
         "float": dtype.is_numeric() and not dtype.is_decimal(),
         "text": dtype != pl.Binary,
-        "time": dtype in {pl.Datetime, pl.Date},
+        "time": dtype.base_type() in {pl.Datetime, pl.Date},
     }.get(word, False)
 
 

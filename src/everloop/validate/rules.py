@@ -22,11 +22,13 @@ class Rule:
         name: Stands in quarantine beside the row.
         broken: True, for a row that breaks it; never null.
         value: What was found, as text.
+        needs_history: Whether `broken` is a column that only the rows of earlier pieces can tell.
     """
 
     name: str
     broken: pl.Expr
     value: pl.Expr
+    needs_history: bool = False
 
 
 def rules_of(
@@ -63,7 +65,7 @@ def _rules(
         if name in schema:
             yield from _column_rules(name, spec, schema)
     for name in unique_columns(source, project):
-        yield Rule(f"{name}.unique", pl.col(f"{REPEATED}{name}"), _text(name))
+        yield Rule(f"{name}.unique", pl.col(f"{REPEATED}{name}"), _text(name), needs_history=True)
     for i, rule in enumerate(project.rules):
         if (rule.source or project.main.name) == source.name:
             where = f"rules[{i}].expression"

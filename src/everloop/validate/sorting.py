@@ -41,46 +41,54 @@ def sort_rows(batch: Batch, source: SourceSpec, project: Project, tables: CleanT
         DataError: If too many rows are bad, or a column is missing.
         ProjectError: If an expression cannot be used.
     """
-    rows = _typed(batch, source, project, tables)
-    rules = rules_of(source, project, rows.schema)
+    rows = applied(_without_empty_marks(batch.rows), kinds_of(source, project))
     if batch.is_set_aside:
         bad = _set_aside(batch, tables)
         is_bad = _is_among(rows, bad)
     else:
-        is_bad = _is_bad(rows, rules)
-        bad = _as_it_was(_with_reason(rows.filter(is_bad), rules))
-        _check_share(bad, rows.height, source, project)
+        bad, is_bad = _judge(rows, batch, source, project, tables)
     good = _without_marks(rows.filter(~is_bad) if is_bad.any() else rows)
     wanted = _wanted(good, source, project)
     kept = _first_of_key(wanted, batch, source, project, tables)
     return Outcome(kept, bad, good.height - wanted.height, wanted.height - kept.height)
 
 
-def _typed(batch: Batch, source: SourceSpec, project: Project, tables: CleanTables) -> pl.DataFrame:
-    raw = batch.rows
-    if MALFORMED in raw.columns and raw[MALFORMED].null_count() == raw.height:
-        raw = raw.drop(MALFORMED)
+def _without_empty_marks(raw: pl.DataFrame) -> pl.DataFrame:
+    has_none = MALFORMED in raw.columns and raw[MALFORMED].null_count() == raw.height
+    return raw.drop(MALFORMED) if has_none else raw
+
+
+def _judge(
+    rows: pl.DataFrame, batch: Batch, source: SourceSpec, project: Project, tables: CleanTables
+) -> tuple[pl.DataFrame, pl.Series]:
+    """The rows that break a rule, as they were and with the reason, and which ones they are."""
+    rules = rules_of(source, project, rows.schema)
+    # Kept beside the rows: a column put among them would cost a copy of all of them.
     repeated = [
-        _repeated(name, raw, batch, tables)
+        _repeated(name, batch, tables)
         for name in unique_columns(source, project)
-        if name in raw.columns
+        if name in batch.rows.columns
     ]
-    return applied(raw, kinds_of(source, project)).with_columns(repeated)
-
-
-def _repeated(name: str, raw: pl.DataFrame, batch: Batch, tables: CleanTables) -> pl.Series:
-    values = raw[name]
-    found = values.is_duplicated()
-    if batch.first > 0:
-        found |= occurs_earlier(raw.select(name), tables.raw, batch.first)
-    return (found & values.is_not_null()).alias(f"{REPEATED}{name}")
-
-
-def _is_bad(rows: pl.DataFrame, rules: Sequence[Rule]) -> pl.Series:
-    broken = [rule.broken for rule in rules]
-    return (
+    broken = [rule.broken for rule in rules if not rule.needs_history]
+    is_bad = (
         rows.lazy().select(_bad=pl.any_horizontal(pl.lit(value=False), *broken)).collect()["_bad"]
     )
+    if len(is_bad) < rows.height:
+        is_bad = is_bad.new_from_index(0, rows.height)
+    for found in repeated:
+        is_bad |= found
+    bad = rows.filter(is_bad).with_columns(found.filter(is_bad) for found in repeated)
+    bad = _as_it_was(_with_reason(bad, rules))
+    _check_share(bad, rows.height, source, project)
+    return bad, is_bad
+
+
+def _repeated(name: str, batch: Batch, tables: CleanTables) -> pl.Series:
+    values = batch.rows[name]
+    found = values.is_duplicated()
+    if batch.first > 0:
+        found |= occurs_earlier(batch.rows.select(name), tables.raw, batch.first)
+    return (found & values.is_not_null()).alias(f"{REPEATED}{name}")
 
 
 def _set_aside(batch: Batch, tables: CleanTables) -> pl.DataFrame:
