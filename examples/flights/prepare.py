@@ -138,6 +138,9 @@ def _flights(archive: bytes) -> pl.DataFrame:
         scheduled=pl.col("time_hour") + pl.duration(minutes="minute"),
         weekday=day.dt.weekday().cast(pl.Int64),  # 1 is Monday
         yearday=day.dt.ordinal_day().cast(pl.Int64),
+        # How busy the schedule is: known in advance, so flights that were cancelled count.
+        hour_departures=pl.len().over("origin", "time_hour").cast(pl.Int64),
+        day_departures=pl.len().over("origin", day).cast(pl.Int64),
     ).sort("scheduled", "carrier", "flight")
 
 

@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from everloop.cli.options import json_option, open_workspace, project_option, write_json, write_table
+from everloop.cli.options import (
+    json_option,
+    open_workspace,
+    project_option,
+    write_json,
+    write_table,
+)
 
 
 @click.command()
@@ -38,7 +44,13 @@ def models(path: Path, *, as_json: bool) -> None:
     write_table(
         ("version", "aliases", "created", "bundle", "note"),
         [
-            (v["version"], ", ".join(v["aliases"]), v["created_at"], str(v["bundle"])[:12], v["note"])  # type: ignore[arg-type]
+            (
+                v["version"],
+                ", ".join(v["aliases"]),
+                v["created_at"],
+                str(v["bundle"])[:12],
+                v["note"],
+            )  # type: ignore[arg-type]
             for v in versions
         ],
     )

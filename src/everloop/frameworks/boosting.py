@@ -90,6 +90,8 @@ def _params(job: FitJob) -> dict[str, Any]:
         "min_data_in_leaf": spec.min_leaf_rows,
         "feature_fraction": spec.column_ratio,
         "lambda_l2": spec.l2,
+        "max_bin": spec.max_bin,
+        "extra_trees": spec.extra_trees,
         "seed": job.spec.seed,
         "deterministic": True,
         "force_row_wise": True,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +14,9 @@ from everloop.loop.dataset import Cut, labelled_rows, stream_time
 from everloop.loop.ledger import Run, stage_key
 from everloop.loop.workspace import Workspace, iso
 from everloop.store.bundles import Bundle, Draft
-from everloop.train import RecalibrateJob, Splits, TrainJob, recalibrate, split, train
+from everloop.train.recalibrate import recalibrate
+from everloop.train.splits import Splits, split
+from everloop.train.train import TrainJob, train
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,7 @@ class Making:
         inputs = self._train_inputs()
 
         def work() -> Mapping[str, JsonValue]:
-            job = TrainJob(
-                work=self._ws.work / stage_key("train", inputs)[:16],
-                created_at=self._ws.clock.now(),
-                data=self._cut.data,
-                stream_time=self._stream_time,
-                progress=self._ws.progress,
-            )
+            job = self._job(stage_key("train", inputs))
             return self._write(train(self._splits, self._ws.project, job))
 
         return self._run("train", inputs, work)
@@ -80,14 +75,10 @@ class Making:
 
         def work() -> Mapping[str, JsonValue]:
             rows = pl.concat([self._splits.tune, self._splits.select])
-            job = RecalibrateJob(
-                created_at=self._ws.clock.now(),
-                data=self._cut.data,
-                stream_time=self._stream_time,
-            )
-            return self._write(recalibrate(self._open(champion), rows, self._ws.project, job))
+            job = self._job(stage_key("recalibrate", inputs))
+            return self._write(recalibrate(self._open(champion), rows, job))
 
-        inputs = {"bundle": champion, **self._settings("train"), **self._rows_key()}
+        inputs: dict[str, JsonValue] = {"bundle": champion, **self._settings("train"), **self._rows_key()}
         return self._run("recalibrate", inputs, work)
 
     def judged(self, bundle: str, champion: str | None) -> Verdict:
@@ -141,9 +132,14 @@ class Making:
         bundle = self._ws.bundles.write(draft)
         return {"bundle": bundle.digest, "metrics": dict(bundle.manifest.metrics)}
 
-    @cached_property
-    def _stream_time(self) -> datetime | None:
-        return self._cut.until or stream_time(self._ws)
+    def _job(self, key: str) -> TrainJob:
+        return TrainJob(
+            work=self._ws.work / key[:16],
+            created_at=self._ws.clock.now(),
+            data=self._cut.data,
+            stream_time=self._cut.until or stream_time(self._ws),
+            progress=self._ws.progress,
+        )
 
     def _open(self, digest: str) -> Bundle:
         return self._ws.bundles.open(digest)

@@ -228,15 +228,15 @@ def decision_lines(ws: Workspace) -> list[DecisionLine]:
             lines.append(
                 DecisionLine(time=time, kind="failed", version=None, reasons=(event["error"],))
             )
-        for action in _actions(entry):
-            lines.append(
-                DecisionLine(
-                    time=time,
-                    kind=action.kind,
-                    version=_version(action),
-                    reasons=tuple(_reason(action).split("\n")),
-                )
+        lines += [
+            DecisionLine(
+                time=time,
+                kind=action.kind,
+                version=_version(action),
+                reasons=tuple(_reason(action).split("\n")),
             )
+            for action in _actions(entry)
+        ]
     return lines
 
 

@@ -107,7 +107,7 @@ def source_rows(ws: Workspace, cut: Cut, *, with_unlabelled: bool = False) -> pl
 def feedback_rows(
     ws: Workspace, cut: Cut, schema: Mapping[str, pl.DataType], *, since: datetime | None = None
 ) -> pl.LazyFrame:
-    """Return logged rows whose label has come: ``_prediction_id``, ``_prediction``, ``_version`` too.
+    """Return logged rows whose label has come, with ``_prediction_id``, ``_prediction``, ``_version``.
 
     Args:
         ws: The workspace.
@@ -166,7 +166,7 @@ def plain(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def stream_time(ws: Workspace) -> datetime | None:
-    """Return the newest time of any row seen: served rows, or the source's where none was served."""
+    """Return the newest time of any served row, or of the source's where none was served."""
     for name, column in (
         (PREDICTIONS, "_time"),
         (f"clean/{ws.project.main.name}", ws.project.main.time),

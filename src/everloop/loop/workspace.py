@@ -113,12 +113,16 @@ class Workspace:
         """Where the replica of this machine logs predictions and labels."""
         if self.project.serve.spool is not None:
             return self.root / self.project.serve.spool
-        return (self.objects.local_path("") or self.root / ".everloop") / "spool"
+        return self.local("spool")
 
     @property
     def work(self) -> Path:
         """Scratch space of this machine, such as checkpoints of a training."""
-        return (self.objects.local_path("") or self.root / ".everloop") / "work"
+        return self.local("work")
+
+    def local(self, name: str) -> Path:
+        """Return a directory of this machine: in the store, or beside the project file."""
+        return self.objects.local_path(name) or self.root / ".everloop" / name
 
     def version_bundle(self, number: int) -> Bundle:
         """Open the bundle of a version, verified."""

@@ -251,6 +251,10 @@ class BoostingSpec(Record):
     min_leaf_rows: int = Field(default=50, ge=1)
     column_ratio: float = Field(default=0.8, gt=0, le=1)
     l2: float = Field(default=1.0, ge=0)
+    max_bin: int = Field(default=255, ge=2, le=65_535)
+    """Bins of a column; fewer is faster."""
+    extra_trees: bool = False
+    """Whether each split's threshold is drawn at random: faster, and steadier on few rows."""
     patience: int = Field(default=30, ge=1)
     """Trees without gain on the tune rows before training stops."""
 
@@ -395,6 +399,13 @@ class MonitorSpec(Record):
     bins: int = Field(default=10, ge=2, le=1024)
 
 
+class ConsoleSpec(Record):
+    """`[console]`: the pages for the browser."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8090, ge=0, le=65535)
+
+
 class RetrainSpec(Record):
     """`[retrain]`: when the loop remakes the model, corrects it, or undoes a promotion.
 
@@ -446,6 +457,7 @@ class Project(Record):
     compress: CompressSpec = CompressSpec()
     gate: GateSpec = GateSpec()
     serve: ServeSpec = ServeSpec()
+    console: ConsoleSpec = ConsoleSpec()
     monitor: MonitorSpec = MonitorSpec()
     retrain: RetrainSpec = RetrainSpec()
 
