@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from everloop.loop.decide import replay, step
+from everloop.loop.decide import replay, step, wait_after
 from everloop.loop.events import (
     AskPerson,
     Comparison,
@@ -79,6 +79,14 @@ class World:
             if self.retrained_at is not None and not isinstance(event, RetrainByHand):
                 assert now - self.retrained_at >= self.spec.cooldown
             self.retrained_at = now
+        if isinstance(action, Retrain) and action.attempt > 1:
+            assert before.job is not None
+            assert before.job.failed_at is not None
+            waited = event.wall_time - before.job.failed_at
+            assert waited >= wait_after(before.job.num_failures)
+        if isinstance(action, Promote | Hold | AskPerson):
+            assert before.job is not None
+            assert action.version == before.job.version
         if isinstance(action, Promote):
             assert self.gate.promote == "auto"
             assert action.version in self.passed
@@ -90,9 +98,13 @@ class World:
             assert self.state.champion == before.champion
         if isinstance(action, RollBack):
             assert self.spec.rollback
+            assert event.comparison.gain.high < 0
             self.banned.add(action.from_version)
 
     def check_champion(self, before: LoopState, event: Any, actions: tuple[Any, ...]) -> None:
+        if isinstance(event, TrainingFinished | TrainingFailed) and before.job != self.state.job:
+            assert before.job is not None
+            assert event.job == before.job.number
         by_hand = isinstance(event, PromotedByHand | RolledBackByHand)
         if before.champion != self.state.champion and not by_hand:
             assert [a for a in actions if isinstance(a, Promote | RollBack)]
