@@ -31,7 +31,6 @@ class App:
     Attributes:
         model: What serves now; None until a route was loaded.
         is_draining: Whether the replica is about to stop.
-        num_open: Inference requests that wait for their answer.
     """
 
     def __init__(
@@ -67,12 +66,13 @@ class App:
             self._metrics.refused.at(str(refused.status)).value += 1
             raise
 
-    def switch(self, model: Model) -> None:
+    def switch(self, model: Model | None) -> None:
         """Serve this model from the next request on; what is queued ends with the one before."""
         self.model = model
         self._metrics.model.clear()
-        self._metrics.model.at(model.manifest.name, str(model.version)).value = 1
-        self._metrics.ready.at().value = float(not self.is_draining)
+        if model is not None:
+            self._metrics.model.at(self._name, str(model.version)).value = 1
+        self._metrics.ready.at().value = float(model is not None and not self.is_draining)
 
     def drain(self) -> None:
         """Say that this replica is no longer ready; requests are still answered."""

@@ -25,6 +25,10 @@ _PROBE_TIME = "2024-02-29T12:30:00Z"
 Outcome = list[Any] | DataError
 
 
+class ModelFailedError(RuntimeError):
+    """The graph could not be run on values that were parsed without a mistake."""
+
+
 class Scores(Protocol):
     """What runs the graph."""
 
@@ -89,7 +93,7 @@ class Model:
     def _predict_all(self, batch: Sequence[Rows]) -> list[list[Any]]:
         num_rows = sum(rows.num_rows for rows in batch)
         tensors = parse_inputs(self.manifest.columns, _joined(batch), num_rows)
-        values: list[Any] = self._scorer.run(tensors).tolist()
+        values: list[Any] = self._score(tensors).tolist()
         if len(batch) == 1:
             return [values]
         results, start = [], 0
@@ -97,6 +101,14 @@ class Model:
             results.append(values[start : start + rows.num_rows])
             start += rows.num_rows
         return results
+
+    def _score(self, tensors: Tensors) -> npt.NDArray[Any]:
+        try:
+            return self._scorer.run(tensors)
+        except DataError as error:
+            # The values were parsed, so this is the graph's fault and not the client's, and the
+            # runtime's text is for the log alone.
+            raise ModelFailedError(str(error)) from error
 
     def warm_up(self, clock: Callable[[], float] = time.perf_counter) -> None:
         """Run the graph on made-up rows: check what comes out and measure what it costs.

@@ -63,7 +63,7 @@ def run_replica(job: ServeJob) -> None:
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415 - absent on Windows
+        import uvloop  # absent on Windows
     except ImportError:
         return None
     factory: type[asyncio.AbstractEventLoop] = uvloop.Loop
@@ -194,7 +194,7 @@ class Replica:
         self.events.write("info", "replica-stopped", "stopped", replica=self.id)
 
 
-def _in_loop(loop: asyncio.AbstractEventLoop, app: App, model: Model) -> None:
+def _in_loop(loop: asyncio.AbstractEventLoop, app: App, model: Model | None) -> None:
     try:
         loop.call_soon_threadsafe(app.switch, model)
     except RuntimeError:

@@ -36,7 +36,10 @@ class OpenBundle(Protocol):
 
 
 class RouteWatcher:
-    """Follows the route; calls `switch` with each new model once it is loaded and warm."""
+    """Follows the route; calls `switch` with each new model once it is loaded and warm.
+
+    A route without a live version switches to None.
+    """
 
     def __init__(  # noqa: PLR0913 - all keyword-only, each an injected edge
         self,
@@ -44,7 +47,7 @@ class RouteWatcher:
         routes: CurrentRoute,
         bundles: OpenBundle,
         load: Load,
-        switch: Callable[[Model], None],
+        switch: Callable[[Model | None], None],
         metrics: Metrics,
         events: EventLog,
         clock: Callable[[], float],
@@ -75,9 +78,9 @@ class RouteWatcher:
             return
         target = _live(route)
         if target is None:
-            self._number = route.number
-            message = f"route {route.number} names no live version; the model is kept"
-            self._events.write("warning", "route-ignored", message)
+            self._number, self._served = route.number, None
+            self._switch(None)
+            self._events.write("warning", "route-empty", f"route {route.number} serves nothing")
         elif (target.version, target.bundle) == self._served:
             self._number = route.number
         else:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import deque
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -70,8 +70,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, or refuse the client if there are too many."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the methods but not the base class.
+        self._transport = cast("asyncio.Transport", transport)
         if not self._owner.opened(self):
             self._refuse(Refused(503, "too many connections; retry later", retry_after_s=1))
 
