@@ -43,6 +43,7 @@ class Scorer:
         """
         self._manifest = bundle.manifest
         self._output = bundle.manifest.outputs[0]
+        self._names = tuple(tensor.name for tensor in bundle.manifest.inputs)
         if MODEL not in bundle.files:
             raise CorruptError(f"bundle {bundle.digest[:12]}: it has no {MODEL}; train again")
         try:
@@ -66,18 +67,14 @@ class Scorer:
         Raises:
             DataError: If a tensor is missing, or of another type or shape.
         """
-        inputs = self._manifest.inputs
-        num_rows = len(tensors[inputs[0].name]) if inputs[0].name in tensors else 0
+        num_rows = len(tensors.get(self._names[0], ()))
         try:
-            if num_rows == 0:
-                return self._none(tensors)
-            found = self._session.run([self._output.name], tensors)[0]
+            # A lone row would be stretched to the length of the others without a word.
+            if num_rows and all(len(tensors[name]) == num_rows for name in self._names):
+                return np.asarray(self._session.run([self._output.name], tensors)[0])
         except Exception as error:
             raise DataError(self._mistake(tensors, num_rows) or f"model: {error}") from error
-        return np.asarray(found)
-
-    def _none(self, tensors: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-        if mistake := self._mistake(tensors, 0):
+        if mistake := self._mistake(tensors, num_rows):
             raise DataError(mistake)
         return np.empty((0, *self._output.shape[1:]), np.float32)
 

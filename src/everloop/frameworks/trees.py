@@ -7,7 +7,7 @@ the drift of a float32 sum. It costs nothing measurable over float32.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import nan
+from math import inf, nan, nextafter
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from everloop.rows.nodes import Nodes
 
 _LEQ, _MEMBER = 0, 6
 _SUM, _NO_TRANSFORM = 1, 0
+_ZERO = float(np.float32(1e-35))
 
 Child = tuple[int, int]  # place among the nodes or the leaves, and 1 for a leaf
 
@@ -52,12 +53,12 @@ class _Forest:
     def _add(self, tree: Mapping[str, Any], target: int) -> Child:
         if "split_index" not in tree:
             return self._leaf(tree, target)
-        place = self._split(tree)
+        place = self._branch(tree)
         self.true[place] = self._add(tree["left_child"], target)
         self.false[place] = self._add(tree["right_child"], target)
         return place, 0
 
-    def _split(self, tree: Mapping[str, Any]) -> int:
+    def _branch(self, tree: Mapping[str, Any]) -> int:
         if tree["decision_type"] == "==":
             self.members += [*map(float, tree["threshold"].split("||")), nan]
             return self._node(tree["split_feature"], _MEMBER, 0.0, missing_is_true=False)
@@ -67,7 +68,7 @@ class _Forest:
             tree["default_left"] if tree["missing_type"] == "NaN" else tree["threshold"] >= 0
         )
         return self._node(
-            tree["split_feature"], _LEQ, tree["threshold"], missing_is_true=missing_is_true
+            tree["split_feature"], _LEQ, _split(tree["threshold"]), missing_is_true=missing_is_true
         )
 
     def _node(self, feature: int, mode: int, split: float, *, missing_is_true: bool) -> int:
@@ -147,6 +148,13 @@ def core_model(
     output = helper.make_tensor_value_info("raw", TensorProto.FLOAT, shape)
     graph = helper.make_graph(nodes.nodes, "core", inputs, [output], nodes.initializers)
     return make_model(graph)
+
+
+def _split(threshold: float) -> float:
+    # LightGBM takes every number this close to 0 for 0 before it compares.
+    if -_ZERO <= threshold < 0:
+        return nextafter(-_ZERO, -inf)
+    return _ZERO if 0 <= threshold < _ZERO else threshold
 
 
 def _wide_input(nodes: Nodes, *, num_numbers: int, num_codes: int) -> str:

@@ -6,7 +6,7 @@ from typing import Protocol
 class Progress(Protocol):
     """Called now and then by long work; it must be quick and must not raise."""
 
-    def __call__(self, what: str, done: int, total: int | None = None) -> None:
+    def __call__(self, what: str, done: int, total: int | None = None, /) -> None:
         """Note how far the work is.
 
         Args:
@@ -16,5 +16,5 @@ class Progress(Protocol):
         """
 
 
-def no_progress(what: str, done: int, total: int | None = None) -> None:
+def no_progress(what: str, done: int, total: int | None = None, /) -> None:
     """Tell nobody."""
