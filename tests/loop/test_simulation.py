@@ -73,20 +73,31 @@ class World:
             assert before.job is None or before.job.stage == "failed"
             assert self.state.job is not None
             assert self.state.job.number == action.job
-        if isinstance(action, Retrain) and action.attempt == 1:
-            now = self.state.stream_time
-            assert now is not None
+        if isinstance(action, Retrain):
+            self.check_retrain(before, event, action)
+        if isinstance(action, Promote | Hold | AskPerson):
+            self.check_verdict(before, action)
+        if isinstance(action, RollBack):
+            assert self.spec.rollback
+            assert event.comparison.gain.high < 0
+            self.banned.add(action.from_version)
+
+    def check_retrain(self, before: LoopState, event: Any, action: Retrain) -> None:
+        now = self.state.stream_time
+        assert now is not None
+        if action.attempt == 1:
             if self.retrained_at is not None and not isinstance(event, RetrainByHand):
                 assert now - self.retrained_at >= self.spec.cooldown
             self.retrained_at = now
-        if isinstance(action, Retrain) and action.attempt > 1:
-            assert before.job is not None
-            assert before.job.failed_at is not None
-            waited = event.wall_time - before.job.failed_at
-            assert waited >= wait_after(before.job.num_failures)
-        if isinstance(action, Promote | Hold | AskPerson):
-            assert before.job is not None
-            assert action.version == before.job.version
+            return
+        assert before.job is not None
+        assert before.job.failed_at is not None
+        waited = event.wall_time - before.job.failed_at
+        assert waited >= wait_after(before.job.num_failures)
+
+    def check_verdict(self, before: LoopState, action: Promote | Hold | AskPerson) -> None:
+        assert before.job is not None
+        assert action.version == before.job.version
         if isinstance(action, Promote):
             assert self.gate.promote == "auto"
             assert action.version in self.passed
@@ -96,10 +107,6 @@ class World:
             assert action.version in self.passed
         if isinstance(action, Hold):
             assert self.state.champion == before.champion
-        if isinstance(action, RollBack):
-            assert self.spec.rollback
-            assert event.comparison.gain.high < 0
-            self.banned.add(action.from_version)
 
     def check_champion(self, before: LoopState, event: Any, actions: tuple[Any, ...]) -> None:
         if isinstance(event, TrainingFinished | TrainingFailed) and before.job != self.state.job:

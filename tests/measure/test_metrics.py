@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from everloop.measure.metrics import (
+    align_classes,
     constant_prediction,
     default_metric,
     is_higher_better,
@@ -129,3 +130,10 @@ def test_a_constant_predictor_says_the_base_rate() -> None:
     assert constant_prediction("multiclass", np.array([0, 2]), 1, 3).tolist() == [[0.5, 0, 0.5]]
     with pytest.raises(ValueError, match="at least one label"):
         constant_prediction("binary", np.array([]), 2)
+
+
+def test_probabilities_are_put_into_another_models_classes() -> None:
+    three = align_classes(np.array([[0.9, 0.1]]), ("b", "a"), ("a", "b", "c"))
+    assert three.tolist() == [[0.1, 0.9, 0.0]]
+    assert align_classes(np.array([0.75]), ("0", "1"), ("1", "0")).tolist() == [0.25]
+    assert align_classes(np.array([0.75]), ("0", "1"), ("1", "2")).tolist() == [0.0]

@@ -3,7 +3,7 @@
 Letters of shapes: N rows, K classes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from everloop.measure.intervals import Interval, paired_gain, time_groups
 from everloop.measure.metrics import (
     Floats,
     Rows,
+    align_classes,
     constant_prediction,
     default_metric,
     is_higher_better,
@@ -164,7 +165,7 @@ class _Rows:
         classes = bundle.manifest.classes
         if classes == self.classes:
             return scores
-        return _reorder(scores, classes, self.classes)
+        return align_classes(scores, classes, self.classes)
 
     def gain(self, challenger: Floats, rival: Floats) -> Interval:
         return paired_gain(
@@ -176,15 +177,6 @@ class _Rows:
             seed=self.seed,
             groups=self.groups,
         )
-
-
-def _reorder(scores: Floats, have: Sequence[str], want: Sequence[str]) -> Floats:
-    """Give a class that a model does not know the probability 0, which costs it dearly."""
-    is_binary = scores.ndim == 1
-    columns = np.stack([1 - scores, scores], axis=1) if is_binary else scores
-    known = dict(zip(have, columns.T, strict=True))
-    found = [known.get(name, np.zeros(len(scores))) for name in want]
-    return found[1] if is_binary else np.stack(found, axis=1)
 
 
 def _rival(rows: _Rows, champion: Bundle) -> tuple[Floats | None, str]:

@@ -4,7 +4,7 @@ Shapes: a target is (N,), class codes (binary: 0 and 1) or values; a prediction 
 probability of class 1 or a value, or (N, K), a probability for each of K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,26 @@ def constant_prediction(task: Task, target: Rows, num_rows: int, num_classes: in
         return np.full(num_rows, float(np.mean(target)))
     shares = np.bincount(target.astype(np.int64), minlength=num_classes) / len(target)
     return np.tile(shares, (num_rows, 1))
+
+
+def align_classes(prediction: Floats, have: Sequence[str], want: Sequence[str]) -> Floats:
+    """Put one model's probabilities into the order of another's classes.
+
+    A class that the model does not know gets the probability 0, which costs it dearly.
+
+    Args:
+        prediction: Shape (N,) of the second of two classes, or (N, K).
+        have: The classes it is in, as text.
+        want: The classes to have it in.
+
+    Returns:
+        Shape (N,) as before, or (N, len(want)).
+    """
+    is_binary = prediction.ndim == 1
+    columns = np.stack([1 - prediction, prediction], axis=1) if is_binary else prediction
+    known = dict(zip(have, columns.T, strict=True))
+    found = [known.get(name, np.zeros(len(prediction))) for name in want]
+    return found[1] if is_binary else np.stack(found, axis=1)
 
 
 def checked(name: str, target: Rows, prediction: Rows) -> tuple[Floats, Floats]:
