@@ -144,6 +144,8 @@ def tell(sample: pl.DataFrame) -> Columns:
     >>> tell(pl.DataFrame({"a": ["1", None], "b": ["1", "2.5"], "c": ["007", "1"]}))
     {'a': 'int', 'b': 'float', 'c': 'text'}
     """
+    if not sample.width:
+        return {}
     every = pl.all().str.strip_chars()
     facts = sample.select(
         pl.all().count().name.prefix("n:"),

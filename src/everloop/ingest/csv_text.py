@@ -13,10 +13,10 @@ from everloop.ingest.columns import (
     NULL_WORDS,
     Columns,
     check_names,
-    from_text,
     polars_type,
     tell,
 )
+from everloop.ingest.malformed import assemble, decoded
 from everloop.spec.errors import DataError
 
 _MAX_QUOTED_LINES = 1000
@@ -101,56 +101,32 @@ def _strings(header: Sequence[str]) -> dict[str, pl.DataType]:
 
 
 def _parse_lenient(data: bytes, header: Sequence[str], columns: Columns) -> pl.DataFrame:
-    records = pl.DataFrame(
-        {"record": pl.Series(_records(data, len(header) - 1), dtype=pl.Binary)}
-    ).select("record", text=pl.col("record").cast(pl.String, strict=False).str.strip_suffix("\r"))
+    records = _records(data, len(header) - 1)
     if len(header) > 1:
-        records = records.filter(pl.col("text").is_null() | (pl.col("text") != ""))
-    gaps = pl.col("text").str.replace_all(r'"[^"]*"', "").str.count_matches(",", literal=True)
-    odd = pl.col("text").str.count_matches('"', literal=True) % 2 == 1
-    records = records.with_columns(
-        sound=((gaps == len(header) - 1) & ~odd).fill_null(value=False)
-    ).with_row_index("place")
-    rows = _sound_rows(records.filter("sound"), header)
-    typed = rows.select("place", *(from_text(pl.col(name), columns[name]) for name in header))
-    unfit = pl.any_horizontal(
-        pl.lit(value=False),
-        *(pl.col(name).is_not_null() & typed[name].is_null() for name in header),
-    )
-    typed = typed.with_columns(rows.select(_fits=~unfit))
-    merged = records.select("place", "record", "text").join(
-        typed, on="place", how="left", maintain_order="left"
-    )
-    broken = merged["_fits"].fill_null(value=False).not_()
-    if not broken.any():
-        return merged.select(header)
-    raw = pl.Series([_legible(r) for r in merged["record"].filter(broken)], dtype=pl.String)
-    return merged.select(header).with_columns(_scatter(broken, raw))
+        records = [record for record in records if record.strip(b"\r")]
+    texts = decoded(records).str.strip_suffix("\r")
+    gaps = texts.str.replace_all(r'"[^"]*"', "").str.count_matches(",", literal=True)
+    is_even = texts.str.count_matches('"', literal=True) % 2 == 0
+    is_sound = ((gaps == len(header) - 1) & is_even).fill_null(value=False)
+    places, rows = _rows(texts, is_sound, header)
+    return assemble(records, places, rows, columns)
 
 
-def _scatter(where: pl.Series, values: pl.Series) -> pl.Series:
-    empty = pl.Series(MALFORMED, [None], dtype=pl.String).extend_constant(None, len(where) - 1)
-    return empty.scatter(where.arg_true(), values)
-
-
-def _legible(record: bytes) -> str:
-    """A record as text from which its bytes can be had back."""
-    return record.removesuffix(b"\r").decode(errors="backslashreplace")
-
-
-def _sound_rows(records: pl.DataFrame, header: Sequence[str]) -> pl.DataFrame:
-    """Rows of texts with the right number of fields; what Polars reads otherwise is left out."""
-    for kept in (records, records.filter(~pl.col("text").str.contains('"', literal=True))):
-        if not kept.height:
-            break
-        data = ("\n".join(kept["text"].to_list()) + "\n").encode()
+def _rows(
+    texts: pl.Series, is_sound: pl.Series, header: Sequence[str]
+) -> tuple[pl.Series, pl.DataFrame]:
+    """Split sound records; if Polars finds another number of rows, those without a quote only."""
+    is_plain = is_sound & ~texts.str.contains('"', literal=True).fill_null(value=True)
+    for chosen in (is_sound, is_plain):
+        lines = texts.filter(chosen)
+        data = "".join(f"{line}\n" for line in lines).encode()
         try:
-            rows = _read(data, _strings(header))
+            rows = _read(data, _strings(header)) if data else pl.DataFrame(schema=_strings(header))
         except pl.exceptions.PolarsError:
             continue
-        if rows.height == kept.height:
-            return rows.with_columns(kept["place"])
-    return pl.DataFrame(schema={**_strings(header), "place": pl.get_index_type()})
+        if rows.height == lines.len():
+            return chosen.arg_true(), rows
+    return is_sound.clear().arg_true(), pl.DataFrame(schema=_strings(header))
 
 
 def _records(data: bytes, num_gaps: int) -> list[bytes]:

@@ -6,16 +6,13 @@ import json
 import polars as pl
 
 from everloop.ingest.columns import (
-    MALFORMED,
     Columns,
     check_names,
-    from_text,
     polars_type,
     tell,
     word_of,
 )
-
-_PLACE = "_place"
+from everloop.ingest.malformed import assemble
 
 
 def tell_columns(data: bytes, where: str) -> Columns:
@@ -74,35 +71,15 @@ def _parse_strict(data: bytes, columns: Columns) -> pl.DataFrame | None:
 def _parse_lenient(data: bytes, columns: Columns) -> pl.DataFrame:
     lines = _lines(data)
     places, sound = _sound_lines(lines)
-    texts = (
-        pl.read_ndjson(io.BytesIO(_joined(sound)), schema=dict.fromkeys(columns, pl.String()))
-        if sound
-        else pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
-    )
-    typed = texts.select(
-        from_text(pl.col(name), word).alias(name) for name, word in columns.items()
-    )
-    unfit = pl.any_horizontal(
-        pl.lit(value=False),
-        *(pl.col(name).is_not_null() & typed[name].is_null() for name in columns),
-    )
-    typed = typed.with_columns(
-        texts.select(_fits=~unfit), pl.Series(_PLACE, places, dtype=pl.Int64)
-    )
-    rows = pl.DataFrame({_PLACE: pl.int_range(len(lines), eager=True)}).join(
-        typed, on=_PLACE, how="left", maintain_order="left"
-    )
-    broken = rows["_fits"].fill_null(value=False).not_()
-    rows = rows.select(columns)
-    if not broken.any():
-        return rows
-    raw = [lines[i].decode(errors="backslashreplace") for i in broken.arg_true()]
-    text = pl.Series(MALFORMED, [None], dtype=pl.String).new_from_index(0, len(lines))
-    return rows.with_columns(text.scatter(broken.arg_true(), raw))
+    strings = dict.fromkeys(columns, pl.String())
+    texts = pl.DataFrame(schema=strings)
+    if sound and strings:
+        texts = pl.read_ndjson(io.BytesIO(_joined(sound)), schema=strings)
+    return assemble(lines, pl.Series(places, dtype=pl.Int64), texts, columns)
 
 
 def _lines(data: bytes) -> list[bytes]:
-    return [line for line in (part.strip() for part in data.split(b"\n")) if line]
+    return [line for line in data.split(b"\n") if line.strip()]
 
 
 def _joined(lines: list[bytes]) -> bytes:

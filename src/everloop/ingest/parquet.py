@@ -144,9 +144,8 @@ def _always_fits(dtype: pl.DataType, word: str) -> bool:
     if polars_type(word) == dtype:
         return True
     if word == "int":
-        return (dtype.is_integer() and dtype.base_type() not in {pl.UInt64, pl.Int128, pl.UInt128}) or (
-            dtype == pl.Duration
-        )
+        is_wide = dtype.base_type() in {pl.UInt64, pl.Int128, pl.UInt128}
+        return (dtype.is_integer() and not is_wide) or dtype == pl.Duration
     return {
         "float": dtype.is_numeric() and not dtype.is_decimal(),
         "text": dtype != pl.Binary,

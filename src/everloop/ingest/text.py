@@ -5,7 +5,6 @@ so a file that unpacks to far more than it weighs costs time and not memory.
 """
 
 import hashlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +60,7 @@ class TextFile:
     def __init__(self, path: Path, where: str) -> None:
         self._where = where
         codec = COMPRESSED.get(path.suffix.lower())
+        self._is_plain = codec is None
         try:
             self._stream: BinaryIO = (
                 pa.CompressedInputStream(str(path), codec) if codec else path.open("rb")
@@ -94,7 +94,7 @@ class TextFile:
 
     def skip_to(self, place: int) -> None:
         """Go forward to a place."""
-        if isinstance(self._stream, io.BufferedIOBase):
+        if self._is_plain:
             self._stream.seek(place)
             self._place = place
         while self._place < place and self.read(min(BLOCK_BYTES, place - self._place)):
@@ -153,6 +153,8 @@ def ranges(
     rest, is_end = b"", False
     while not is_end or rest:
         data, is_end = _fill(file, rest, num_rows, is_end=is_end)
+        if not data:
+            return
         cut = _cut(data, num_rows, quoted=quoted, is_end=is_end)
         if not cut:
             raise DataError(
@@ -160,29 +162,35 @@ def ranges(
                 f"expected shorter ones; mend the file or take the line out"
             )
         rest, data = data[cut:], data[:cut]
-        if data:
-            piece = Range(data, start, is_last=is_end and not rest)
-            del data  # so that a piece is held once, by whoever works on it
-            start = piece.end
-            yield piece
+        piece = Range(data, start, is_last=is_end and not rest)
+        del data  # so that a piece is held once, by whoever works on it
+        start = piece.end
+        yield piece
 
 
 def _fill(file: TextFile, rest: bytes, num_rows: int, *, is_end: bool) -> tuple[bytes, bool]:
     parts, size, lines = [rest], len(rest), rest.count(b"\n")
+    open_bytes = _after_last_break(rest)
     while not is_end and lines <= num_rows and size < MAX_PIECE_BYTES:
-        if not lines and size > MAX_RECORD_BYTES:
+        if open_bytes > MAX_RECORD_BYTES:
             break
         part = file.read(BLOCK_BYTES)
         is_end = len(part) < BLOCK_BYTES
         parts.append(part)
         size += len(part)
         lines += part.count(b"\n")
+        after = _after_last_break(part)
+        open_bytes = after if after < len(part) else open_bytes + len(part)
     return b"".join(parts), is_end
+
+
+def _after_last_break(data: bytes) -> int:
+    return len(data) - (data.rfind(b"\n") + 1)
 
 
 def _cut(data: bytes, num_rows: int, *, quoted: bool, is_end: bool) -> int:
     breaks = _line_ends(data, num_rows)
-    if breaks.size <= num_rows and is_end:
+    if breaks.size <= num_rows and is_end and _after_last_break(data) <= MAX_RECORD_BYTES:
         return len(data)
     if not breaks.size:
         return 0

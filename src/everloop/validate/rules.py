@@ -113,7 +113,8 @@ def _column_rules(name: str, spec: ColumnSpec, schema: Mapping[str, pl.DataType]
         yield Rule(f"{name}.max", _filled(column > spec.max), value)
     if spec.values is not None:
         allowed = _allowed(spec.values, schema[name])
-        yield Rule(f"{name}.values", _filled(~column.is_in(allowed)), value)
+        plain = column.cast(pl.Float64 if schema[name].is_numeric() else pl.String)
+        yield Rule(f"{name}.values", _filled(~plain.is_in(allowed)), value)
     if spec.pattern is not None:
         yield Rule(f"{name}.pattern", _filled(~_matches(name, spec.pattern)), value)
 
