@@ -86,14 +86,19 @@ def test_a_file_is_named_by_its_digest_and_verified_once_in_a_process(
     assert file.name == f"part-{real(hashed[0])}.parquet"
 
 
-def test_a_name_without_a_digest_is_refused(open_table: OpenTable, objects: Objects) -> None:
+def test_a_commit_that_everloop_did_not_write_is_refused(
+    open_table: OpenTable, objects: Objects
+) -> None:
     table = open_table()
     table.append(frame(1))
     local = objects.local_path("tables/raw/main")
     assert local is not None
     pl.DataFrame({"n": [2]}).write_delta(local, mode="append")
+    for one in (table, open_table()):
+        with pytest.raises(CorruptError, match="not a commit that everloop wrote"):
+            one.scan()
     with pytest.raises(CorruptError, match="not a file that everloop wrote"):
-        open_table().scan()
+        _ = DataFile("part-1.parquet", 1, 1, 1).digest
 
 
 def test_rows_that_cannot_be_computed_change_nothing(open_table: OpenTable) -> None:

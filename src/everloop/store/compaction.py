@@ -1,12 +1,13 @@
 """Merges a table's small files, so that reading it costs no file for each commit."""
 
-from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from everloop.spec.errors import ConflictError
 from everloop.store import delta
 from everloop.store.datafiles import DataFiles
 from everloop.store.delta import DataFile
+from everloop.store.seals import Commit
 
 TARGET_BYTES = 128 << 20
 """Neighbouring files are merged up to about this size."""
@@ -37,22 +38,26 @@ def compact(name: str, table: DeltaTable, files: DataFiles) -> bool:
         return False
     schema = delta.arrow_schema(table)
     merged = [files.write(files.scan(group, schema), order=group[0].order) for group in groups]
+    # deltalake lets two commits remove the same file, which would double its rows; one app for
+    # all compactions makes the later one fail.
+    commit = Commit(
+        adds=[file for file in merged if file],
+        removes=[file for group in groups for file in group],
+        app=APP,
+        offset=table.version(),
+    )
     actions: list[AddAction | RemoveAction] = [
         RemoveAction(file.name, data_change=False, deletion_timestamp=delta.now_ms())
-        for group in groups
-        for file in group
+        for file in commit.removes
     ]
-    actions += [file.add_action(is_new=False) for file in merged if file]
-    # deltalake lets two commits remove the same file, which would double its rows; one app id for
-    # all compactions makes the later one fail.
-    fence = CommitProperties(app_transactions=[Transaction(APP, table.version())])
+    actions += [file.add_action(is_new=False) for file in commit.adds]
     try:
         with delta.explained(name):
             table.create_write_transaction(
                 actions,
                 "append",
                 table.schema(),
-                commit_properties=fence,
+                commit_properties=commit.properties(),
                 post_commithook_properties=delta.NO_HOOKS,
             )
     except ConflictError:

@@ -4,12 +4,12 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from deltalake import DeltaTable, Schema
+from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, PostCommitHookProperties
 
@@ -158,38 +158,44 @@ def make_folder(objects: Objects, folder: str) -> None:
         durable.make_directories(local)
 
 
-def widen(table: DeltaTable, plan: pl.Schema) -> None:
+def widen(
+    table: DeltaTable, plan: pl.Schema, properties: Callable[[Schema], CommitProperties]
+) -> None:
     """Add the columns that a table lacks, in a commit of their own."""
     known = arrow_schema(table)
     new = pl.Schema({name: dtype for name, dtype in plan.items() if name not in known})
     if new:
-        table.alter.add_columns(delta_schema(new).fields, post_commithook_properties=NO_HOOKS)
+        fields = delta_schema(new).fields
+        table.alter.add_columns(
+            fields,
+            commit_properties=properties(Schema([*table.schema().fields, *fields])),
+            post_commithook_properties=NO_HOOKS,
+        )
         table.update_incremental()
 
 
-def settle(objects: Objects, folder: str, table: DeltaTable, before: int) -> int:
+def settle(objects: Objects, folder: str, table: DeltaTable, before: int) -> bool:
     """Make what was just committed last: sync it, and write a checkpoint when one is due.
 
     Returns:
-        The table's version.
+        Whether there is a new checkpoint.
     """
     version = table.version()
-    if version // CHECKPOINT_INTERVAL != max(before, 0) // CHECKPOINT_INTERVAL:
+    is_due = version // CHECKPOINT_INTERVAL != max(before, 0) // CHECKPOINT_INTERVAL
+    if is_due:
         with explained(folder):
             table.create_checkpoint()
     log = objects.local_path(f"{folder}/_delta_log")
     if log is not None:
+        names = [f"{number:020d}.json" for number in range(before + 1, version + 1)]
+        if is_due:
+            names += ["_last_checkpoint", f"{version:020d}.checkpoint.parquet"]
         with durable.explained(log):
-            _sync_log(log, before, version)
-    return version
+            _sync_log(log, names)
+    return is_due
 
 
-def _sync_log(log: Path, before: int, version: int) -> None:
-    names = [f"{number:020d}.json" for number in range(before + 1, version + 1)]
-    if (log / "_last_checkpoint").exists() and version // CHECKPOINT_INTERVAL != (
-        max(before, 0) // CHECKPOINT_INTERVAL
-    ):
-        names += ["_last_checkpoint", f"{version:020d}.checkpoint.parquet"]
+def _sync_log(log: Path, names: Iterable[str]) -> None:
     for name in names:
         if (log / name).exists():
             durable.sync_file(log / name)

@@ -9,7 +9,7 @@ from everloop.store.table import Table
 
 _COMMIT = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.parquet")
-_LOG = re.compile(r"(\d{20})\.(json|checkpoint\.parquet)")
+_LOG = re.compile(r"(\d{20})\.(json|checkpoint\.parquet|checkpoint\.sha256)")
 
 
 def unneeded(

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.transaction import AddAction, create_table_with_add_actions
+from deltalake import DeltaTable
+from deltalake.transaction import create_table_with_add_actions
 from pydantic import JsonValue
 
 from everloop.spec.errors import ConflictError, DataError
@@ -16,6 +16,7 @@ from everloop.store.datafiles import DataFiles
 from everloop.store.delta import DataFile
 from everloop.store.objects import Objects, check_path
 from everloop.store.schemas import cast_to, plan_schema
+from everloop.store.seals import Commit, Seals
 
 _ATTEMPTS = 20
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}  # gc knows which versions are needed
@@ -29,7 +30,7 @@ class _Piece:
     found: pl.Schema
     app: str | None
     offset: int
-    properties: CommitProperties
+    metadata: Mapping[str, JsonValue] | None
 
 
 class Table:
@@ -45,8 +46,9 @@ class Table:
         self.folder = check_path(f"tables/{name}")
         self._objects = objects
         self._files = DataFiles(objects, self.folder)
+        self._seals = Seals(objects, self.folder)
         self._held: DeltaTable | None = None
-        self._opened = -1
+        self._opened = self._checked = -1
         self._lock = threading.RLock()
 
     def version(self) -> int:
@@ -92,12 +94,7 @@ class Table:
             _schema_of(rows, self.name),
             app,
             -1 if offset is None else offset,
-            CommitProperties(
-                custom_metadata={"everloop": dict(metadata)} if metadata else None,
-                app_transactions=[Transaction(app, offset)]
-                if app is not None and offset is not None
-                else None,
-            ),
+            metadata,
         )
         with self._lock:
             return self._append(piece)
@@ -160,7 +157,7 @@ class Table:
                 self._files.discard(file)
                 plan, file = wanted, self._files.write(cast_to(piece.rows, piece.found, wanted))
             try:
-                self._commit(table, plan, file, piece.properties)
+                self._commit(table, plan, file, piece)
             except ConflictError:
                 table = self._refresh()
             else:
@@ -177,29 +174,29 @@ class Table:
             )
 
     def _commit(
-        self,
-        table: DeltaTable | None,
-        plan: pl.Schema,
-        file: DataFile | None,
-        properties: CommitProperties,
+        self, table: DeltaTable | None, plan: pl.Schema, file: DataFile | None, piece: _Piece
     ) -> None:
-        actions = [file.add_action(is_new=True)] if file else []
+        commit = Commit(
+            adds=[file] if file else [],
+            app=piece.app,
+            offset=piece.offset,
+            metadata=piece.metadata,
+            schema=delta.delta_schema(plan) if table is None else None,
+        )
         with delta.explained(self.name):
             if table is None:
-                self._create(plan, actions, properties)
+                self._create(plan, commit)
                 return
-            delta.widen(table, plan)
+            delta.widen(table, plan, lambda schema: Commit(schema=schema).properties())
             table.create_write_transaction(
-                [*actions],
+                [file.add_action(is_new=True) for file in commit.adds],
                 "append",
                 table.schema(),
-                commit_properties=properties,
+                commit_properties=commit.properties(),
                 post_commithook_properties=delta.NO_HOOKS,
             )
 
-    def _create(
-        self, plan: pl.Schema, actions: list[AddAction], properties: CommitProperties
-    ) -> None:
+    def _create(self, plan: pl.Schema, commit: Commit) -> None:
         if not plan:
             raise DataError(f"{self.name}: a table's first rows need at least one column")
         self._objects.mark()
@@ -207,27 +204,32 @@ class Table:
         create_table_with_add_actions(
             delta.table_url(self._objects, self.folder),
             delta.delta_schema(plan),
-            actions,
+            [file.add_action(is_new=True) for file in commit.adds],
             configuration=_CONFIGURATION,
             storage_options=delta.delta_options(self._objects.options),
-            commit_properties=properties,
+            commit_properties=commit.properties(),
             post_commithook_properties=delta.NO_HOOKS,
         )
 
     def _settle(self, before: int) -> int:
         table = self._refresh()
         assert table is not None
-        return delta.settle(self._objects, self.folder, table, before)
+        if delta.settle(self._objects, self.folder, table, before):
+            self._seals.seal_checkpoint(_version(table))
+        return _version(table)
 
     def _refresh(self) -> DeltaTable | None:
         # A held table replays every commit since it was opened; opening it again starts at the
         # newest checkpoint, so the cost of a commit does not grow with the table's history.
-        if self._held is None or _version(self._held) - self._opened > delta.CHECKPOINT_INTERVAL:
+        if self._held is None or self._checked - self._opened > delta.CHECKPOINT_INTERVAL:
             self._held = delta.open_table(self._objects, self.folder)
+            self._seals.check(_version(self._held))
             self._opened = _version(self._held)
         else:
             with delta.explained(self.name):
                 self._held.update_incremental()
+            self._seals.check(_version(self._held), since=self._checked)
+        self._checked = _version(self._held)
         return self._held
 
     def _at(self, version: int | None) -> DeltaTable | None:
@@ -236,7 +238,9 @@ class Table:
             return newest
         if not 0 <= version < _version(newest):
             raise KeyError(f"{self.name}: no version {version}, the newest is {_version(newest)}")
-        return delta.open_table(self._objects, self.folder, version)
+        table = delta.open_table(self._objects, self.folder, version)
+        self._seals.check(version)
+        return table
 
 
 def _schema_of(rows: pl.LazyFrame, where: str) -> pl.Schema:
