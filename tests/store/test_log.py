@@ -52,8 +52,25 @@ def test_the_newest_entry_is_checked_against_the_one_before(objects: Objects) ->
 
 def test_a_missing_entry_is_found(objects: Objects) -> None:
     objects.delete(["log/00000002.json"])
-    with pytest.raises(CorruptError, match=r"log/00000002\.json: missing"):
-        Log(objects, "log").entries()
+    log = Log(objects, "log")
+    for _ in range(2):
+        with pytest.raises(CorruptError, match=r"log/00000002\.json: missing"):
+            log.entries()
+
+
+def test_a_history_that_was_rewritten_or_cut_is_found_by_who_read_it(
+    objects: Objects, tmp_path: Path
+) -> None:
+    rewritten, cut = Log(objects, "log"), Log(objects, "log")
+    rewritten.last()
+    cut.last()
+    objects.delete(["log/00000004.json"])
+    with pytest.raises(CorruptError, match=r"log/00000004\.json: it was read before"):
+        cut.entries()
+    other = Objects.open(StoreSpec(url="state"), tmp_path)
+    Log(other, "log").append({"n": "another"})
+    with pytest.raises(CorruptError, match=r"log/00000004\.json: it was read before"):
+        rewritten.entries()
 
 
 def test_an_entry_under_another_number_is_found(objects: Objects) -> None:

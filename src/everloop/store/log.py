@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ class Log:
         self._now = now
         self._chain: list[Entry] = []
         self._last: Entry | None = None
+        self._lock = threading.RLock()
 
     def append(self, record: Mapping[str, JsonValue], *, expect: int | None = None) -> Entry:
         """Append a record.
@@ -89,14 +91,16 @@ class Log:
         Raises:
             CorruptError: If an entry is missing, damaged, or not chained to the one before.
         """
-        chain = self._chain
-        if not chain:
-            for number in range(1, self._newest_listed() + 1):
-                chain.append(self._read_next(chain, number))
-        while (entry := self._probe(chain[-1] if chain else None)) is not None:
-            chain.append(entry)
-        self._last = chain[-1] if chain else None
-        return chain[after:]
+        with self._lock:
+            chain = list(self._chain)
+            if not chain:
+                for number in range(1, self._newest_listed() + 1):
+                    chain.append(self._read_next(chain, number))
+            while (entry := self._probe(chain[-1] if chain else None)) is not None:
+                chain.append(entry)
+            self._check_history(chain)
+            self._chain, self._last = chain, chain[-1] if chain else None
+            return chain[after:]
 
     def last(self) -> Entry | None:
         """Return the newest entry; one probe for a next one, once any has been seen.
@@ -104,11 +108,20 @@ class Log:
         Raises:
             CorruptError: If an entry is damaged, or not chained to the one before.
         """
-        if self._last is None:
-            self._last = self._newest()
-        while (entry := self._probe(self._last)) is not None:
-            self._last = entry
-        return self._last
+        with self._lock:
+            if self._last is None:
+                self._last = self._newest()
+            while (entry := self._probe(self._last)) is not None:
+                self._last = entry
+            return self._last
+
+    def _check_history(self, chain: list[Entry]) -> None:
+        seen = self._last
+        if seen is not None and seen not in chain[seen.number - 1 : seen.number]:
+            raise CorruptError(
+                f"{self._path(seen.number)}: it was read before and is now another or gone; "
+                "restore the log from a copy"
+            )
 
     def _newest(self) -> Entry | None:
         number = self._newest_listed()
@@ -146,8 +159,9 @@ class Log:
         at = self._now().astimezone(UTC).isoformat(timespec="microseconds")
         data = _encode({"number": number, "at": at, "previous": previous, "record": dict(record)})
         self._objects.put_new(self._path(number), data)
-        self._last = _parse(data, number, self._path(number))
-        return self._last
+        with self._lock:
+            self._last = _parse(data, number, self._path(number))
+            return self._last
 
     def _path(self, number: int) -> str:
         return f"{self._prefix}/{number:08d}.json"
