@@ -24,6 +24,8 @@ from everloop.spec.errors import DataError
 
 _MAX_EMBEDDING: Final = 16
 _LAST_RATE: Final = 0.1
+_LEAST_BATCH: Final = 32
+_STEPS_OF_AN_EPOCH: Final = 64
 _EVALUATION_ROWS: Final = 16_384
 
 
@@ -146,8 +148,8 @@ class _Training:
 
     def _epoch(self) -> None:
         self.model.train()
-        epoch, size = self.progress.num_epochs, self.job.spec.network.batch_rows
-        num_rows = len(self.fit.target)
+        epoch, num_rows = self.progress.num_epochs, len(self.fit.target)
+        size = _batch_rows(num_rows, self.job)
         order = np.random.default_rng([self.job.spec.seed, epoch]).permutation(num_rows)
         batches = [torch.from_numpy(order[at : at + size]) for at in range(0, num_rows, size)]
         for i, rows in enumerate(batches):
@@ -255,6 +257,11 @@ def _outputs(model: Residual, numbers: Tensor, places: Tensor) -> Tensor:
         starts = range(0, max(len(numbers), 1), _EVALUATION_ROWS)
         pieces = [slice(start, start + _EVALUATION_ROWS) for start in starts]
         return torch.cat([model(numbers[piece], places[piece]) for piece in pieces])
+
+
+def _batch_rows(num_rows: int, job: FitJob) -> int:
+    # A small table in large batches is a handful of steps, too few to learn anything.
+    return min(job.spec.network.batch_rows, max(_LEAST_BATCH, num_rows // _STEPS_OF_AN_EPOCH))
 
 
 def _target_scale(fit: Examples, job: FitJob) -> tuple[float, float]:
