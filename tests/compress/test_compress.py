@@ -15,7 +15,7 @@ from everloop.rows.graph import set_calibration
 from everloop.spec.manifest import Calibration
 from everloop.spec.project import Project
 from everloop.store.bundles import Bundle
-from everloop.train import Splits, TrainJob, split, train
+from everloop.train import RecalibrateJob, Splits, TrainJob, recalibrate, split, train
 
 
 def project(model: str = "network", **compress: Any) -> Project:
@@ -102,7 +102,17 @@ def test_row_steps_and_tail_of_a_variant_are_left_as_they_were(
             for g in (before, after)
         ]
         assert kept[0] == kept[1]
-    set_calibration(after, Calibration(slope=2.0))
+
+
+def test_a_variant_can_be_recalibrated(network: tuple[Bundle, Splits]) -> None:
+    bundle, splits = network
+    draft = compress(bundle, splits, project(), timer=timer(2, 1).__next__).draft
+    assert draft is not None
+    variant = Bundle(digest="cd" * 32, manifest=draft.manifest, files=draft.files)
+    job = RecalibrateJob(created_at=datetime(2021, 1, 2, tzinfo=UTC))
+    again = recalibrate(variant, splits.gate, project(), job).manifest
+    assert (again.variant, again.parents) == ("int8", (variant.digest,))
+    assert again.metrics["recalibrate.log_loss"] <= again.metrics["recalibrate.log_loss_before"]
 
 
 def test_a_variant_that_is_no_faster_is_not_worth_it(network: tuple[Bundle, Splits]) -> None:

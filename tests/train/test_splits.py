@@ -109,6 +109,8 @@ def test_labels_that_were_not_known_yet_are_left_out() -> None:
     assert found.gate["at"].max() == START + timedelta(hours=40)
     nulls = frame.with_columns(_label=pl.when(pl.col("row") < 90).then(pl.col("_label")))
     assert rows_of(split(nulls, project()).gate)[-1] == 89
+    nan = nulls.with_columns(pl.col("_label").fill_null(np.nan))
+    assert rows_of(split(nan, project()).gate)[-1] == 89
 
 
 @pytest.mark.parametrize(

@@ -51,14 +51,17 @@ def split(frame: pl.DataFrame, project: Project, *, now: datetime | None = None)
     """Cut labelled rows by time, and thin out the older rows to fit on.
 
     Args:
-        frame: Labelled rows with ``_label``; rows whose label is null are left out.
+        frame: Labelled rows with ``_label``; rows whose label is null or NaN are left out.
         project: Its `train.split`, `train.recent`, `train.max_rows` and the main source's time.
         now: Rows whose label was not known at this moment are left out.
 
     Raises:
         DataError: If a split would be empty or, for classes, fit or tune would hold one class.
     """
-    frame = frame.filter(pl.col(LABEL).is_not_null())
+    has_label = pl.col(LABEL).is_not_null()
+    if frame.schema[LABEL].is_float():
+        has_label &= pl.col(LABEL).is_not_nan()
+    frame = frame.filter(has_label)
     name = project.main.time
     if frame.height == 0:
         raise DataError(

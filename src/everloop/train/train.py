@@ -67,6 +67,8 @@ class _Model:
     columns: tuple[ColumnSteps, ...]
     fitted: Fitted
     calibration: Calibration
+    tuned: npt.NDArray[np.float64]
+    """What it predicts of the tune rows."""
 
     def predict(self, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
         return to_prediction(
@@ -133,10 +135,10 @@ def _fit(splits: Splits, project: Project, job: TrainJob) -> _Model:
             progress=job.progress,
         ),
     )
-    calibration = Calibration()
-    if spec.calibrate:
-        calibration = fit_calibration(task, fitted.raw(tune.encoded), tune.target)
-    return _Model(task, classes, columns, fitted, calibration)
+    raw = fitted.raw(tune.encoded)
+    calibration = fit_calibration(task, raw, tune.target) if spec.calibrate else Calibration()
+    tuned = to_prediction(task, raw, calibration)
+    return _Model(task, classes, columns, fitted, calibration, tuned)
 
 
 def _target(frame: pl.DataFrame, task: Task, classes: Sequence[str]) -> npt.NDArray[Any]:
@@ -154,7 +156,7 @@ def _prove(data: bytes, model: _Model, tune: pl.DataFrame) -> None:
     for start in range(0, tune.height, _PARITY_ROWS):
         rows = tune.slice(start, _PARITY_ROWS)
         found = session.run([OUTPUTS[model.task]], tensors(rows, model.columns))[0]
-        expected = model.predict(rows)
+        expected = model.tuned[start : start + _PARITY_ROWS]
         worst = float(np.abs(found - expected).max())
         allowed = model.fitted.parity * max(1.0, float(np.abs(expected).max()))
         if not worst <= allowed:
@@ -181,8 +183,12 @@ def _profile(frame: pl.DataFrame, model: _Model, project: Project) -> bytes:
 
 def _metrics(splits: Splits, model: _Model) -> dict[str, float]:
     found = {}
-    for split, frame in (("tune", splits.tune), ("select", splits.select)):
-        target, prediction = _target(frame, model.task, model.classes), model.predict(frame)
+    measured = {
+        "tune": (splits.tune, model.tuned),
+        "select": (splits.select, model.predict(splits.select)),
+    }
+    for split, (frame, prediction) in measured.items():
+        target = _target(frame, model.task, model.classes)
         for name in task_metrics(model.task):
             # An AUC of one class is no number; a small select split may well hold one.
             if name != "auc" or len(np.unique(target)) > 1:
