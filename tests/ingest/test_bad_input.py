@@ -51,6 +51,13 @@ def test_a_cell_of_the_wrong_type_sets_its_row_aside(place: Any) -> None:
     assert place.rows()["a"].to_list() == [1, 2, None, 4]
 
 
+def test_a_word_among_a_hundred_numbers_makes_no_text_of_them(place: Any) -> None:
+    place.drop("a.csv", "a,b\n" + "1,1\n" * 199 + "two,2.5\n")
+    place.ingest()
+    assert place.malformed() == ["two,2.5"]
+    assert place.rows().select("a", "b").dtypes == [pl.Int64, pl.Float64]
+
+
 def test_a_stray_quote_costs_its_own_row_only(place: Any) -> None:
     place.drop("a.csv", 'a,b\n1,x\n2,"y\n3,z\n4,"w, w"\n5,"v\nv"\n')
     place.ingest()

@@ -2,11 +2,13 @@
 
 import gzip
 import os
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from everloop.ingest import read_plan
@@ -125,6 +127,25 @@ def test_compressed_files_are_read_in_pieces_too(place: Any) -> None:
     assert place.ingest(piece_rows=2).num_pieces == 2
     assert place.ingest().num_pieces == 0
     assert place.rows()["a"].to_list() == [1, 2, 3]
+
+
+def test_plans_without_their_table_are_an_error(
+    place: Any, open_place: Callable[[], Any], tmp_path: Any
+) -> None:
+    place.drop("a.csv", "a\n1\n2\n")
+    place.ingest(piece_rows=1)
+    shutil.rmtree(tmp_path / "store" / "tables")
+    with pytest.raises(DataError, match="raw/main: holds pieces up to -1"):
+        open_place().ingest()
+
+
+@pytest.mark.parametrize("codec", ["zstd", "bz2"])
+def test_other_compressions_are_known_by_their_ending(place: Any, codec: str) -> None:
+    ending = {"zstd": "zst", "bz2": "bz2"}[codec]
+    with pa.CompressedOutputStream(place.root / f"a.csv.{ending}", codec) as stream:
+        stream.write(b"a\n1\n")
+    place.ingest()
+    assert place.rows()["a"].to_list() == [1]
 
 
 def test_line_breaks_between_quotes_do_not_end_a_piece(place: Any) -> None:

@@ -24,6 +24,8 @@ _TYPES: dict[str, pl.DataType] = {
 }
 _INT, _FLOAT = r"^[+-]?\d{1,18}$", r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NO_NUMBER = r"^[+-]?(0\d|\d{19,}$)"
+_TOLD = ("int", "float", "bool", "time")
+_MIN_SHARE = 0.99
 _ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?$"
 
 Columns = dict[str, str]
@@ -138,8 +140,9 @@ def from_text(column: pl.Expr, word: str) -> pl.Expr:
 def tell(sample: pl.DataFrame) -> Columns:
     """Tell the types of text columns by a sample of them.
 
-    Digits with a zero in front, such as a post code, are text, and so are 19 or more of them, which
-    no number type holds exactly; so is a column without a value.
+    A type is told if 99 % of the values have it; the others make their rows malformed. Digits with
+    a zero in front, such as a post code, are text, and so are 19 or more of them, which no number
+    type holds exactly; so is a column without a value.
 
     >>> tell(pl.DataFrame({"a": ["1", None], "b": ["1", "2.5"], "c": ["007", "1"]}))
     {'a': 'int', 'b': 'float', 'c': 'text'}
@@ -149,16 +152,18 @@ def tell(sample: pl.DataFrame) -> Columns:
     every = pl.all().str.strip_chars()
     facts = sample.select(
         pl.all().count().name.prefix("n:"),
-        every.str.contains(_INT).all().name.prefix("int:"),
-        every.str.contains(_FLOAT).all().name.prefix("float:"),
+        every.str.contains(_INT).mean().name.prefix("int:"),
+        every.str.contains(_FLOAT).mean().name.prefix("float:"),
         every.str.contains(_NO_NUMBER).any().name.prefix("zero:"),
-        every.is_in(["true", "false"]).all().name.prefix("bool:"),
-        every.str.contains(_ISO).all().name.prefix("time:"),
+        every.is_in(["true", "false"]).mean().name.prefix("bool:"),
+        every.str.contains(_ISO).mean().name.prefix("time:"),
     ).row(0, named=True)
     return {name: _tell_one(name, facts) for name in sample.columns}
 
 
-def _tell_one(name: str, facts: Mapping[str, int]) -> str:
+def _tell_one(name: str, facts: Mapping[str, float]) -> str:
     if not facts[f"n:{name}"] or facts[f"zero:{name}"]:
         return "text"
-    return next((w for w in ("int", "float", "bool", "time") if facts[f"{w}:{name}"]), "text")
+    # The largest share wins: one float among whole numbers makes them all floats.
+    share, word = max((facts[f"{word}:{name}"], -i) for i, word in enumerate(_TOLD))
+    return _TOLD[-word] if share >= _MIN_SHARE else "text"

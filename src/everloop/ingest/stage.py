@@ -72,7 +72,13 @@ def _commit(piece: Piece, source: SourceSpec, table: Table) -> None:
 def _pieces(source: SourceSpec, table: Table, objects: Objects, root: Path) -> Iterator[Piece]:
     reader = resolve(SOURCES, source.kind, where="sources.kind", extra="data")(source, root)
     plans = read_plans(objects, source.name)
-    if plans and plans[-1].number > table.offset(source.name):
+    done = table.offset(source.name)
+    if len(plans) > done + 2:
+        raise DataError(
+            f"{table.name}: holds pieces up to {done}, expected {len(plans) - 2} by the plans in "
+            f"ingest/{source.name}; restore the table, or remove those plans to start over"
+        )
+    if len(plans) > done + 1:
         yield reader.again(plans[-1])
     for piece in reader.pieces(plans):
         write_plan(objects, source.name, piece.plan)
