@@ -1,9 +1,11 @@
+import io
 import json
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from everloop.registry.routes import Routes, RouteTarget
 from everloop.rows.graph import input_tensors, output_tensors, wrap
+from everloop.serve.app import App
+from everloop.serve.batcher import Batcher
+from everloop.serve.events import EventLog
+from everloop.serve.http.messages import JSON, Refused, Request
+from everloop.serve.inference import Inference, InferenceQuery
+from everloop.serve.metrics import Metrics
+from everloop.serve.model import load_model
 from everloop.serve.replica import ServeJob
+from everloop.serve.spool import Spool
 from everloop.spec.manifest import Calibration, Manifest
 from everloop.spec.project import ServeSpec, StoreSpec
 from everloop.spec.steps import ColumnSteps, FittedStep
@@ -174,6 +184,11 @@ def ask(
     return response.status, json.loads(text) if kind == "application/json" else text.decode()
 
 
+@pytest.fixture(name="eventually", scope="session")
+def _eventually() -> Callable[[Callable[[], bool]], None]:
+    return eventually
+
+
 def eventually(check: Callable[[], bool]) -> None:
     pause = threading.Event()
     for _ in range(int(WAIT_S / 0.01)):
@@ -193,7 +208,81 @@ def tensors(*distances: float | None, carrier: str | None = "AA") -> dict[str, A
     }
 
 
+class Told:
+    """A reply that keeps what it was told."""
+
+    is_closed = False
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.body: Any = None
+
+    def respond(
+        self, status: int, body: bytes, content_type: bytes = JSON, headers: bytes = b""
+    ) -> None:
+        del content_type, headers
+        assert self.status == 0, "answered twice"
+        self.status, self.body = status, json.loads(body)
+
+
+class InProcess:
+    """An app without sockets; what is queued runs when the request was handled."""
+
+    def __init__(self, root: Path, *, max_bytes: int = 1 << 30) -> None:
+        due: list[Callable[[], None]] = []
+        self.due = due
+        self.metrics = Metrics()
+        self.spool = Spool(root / "spool", "r1", max_bytes=max_bytes, now_us=lambda: 1_000_000)
+        inference = Inference(
+            self.spool, self.metrics, EventLog(MODEL, stream=io.StringIO()), ThreadPoolExecutor(1)
+        )
+        batcher: Batcher[InferenceQuery] = Batcher(
+            inference.run,
+            max_rows=64,
+            max_queue_rows=64,
+            max_wait_s=0.0,
+            timeout_s=10.0,
+            clock=lambda: 0.0,
+            call_soon=due.append,
+            call_later=lambda _, call: due.append(call),
+        )
+        self.app = App(MODEL, inference, batcher, self.spool, self.metrics)
+        draft = make_draft()
+        bundle = Bundle(digest="0" * 64, manifest=draft.manifest, files=draft.files)
+        self.app.switch(load_model(bundle, 1, threads=1, max_rows=64))
+
+    def post(self, path: str, body: Any, headers: dict[bytes, bytes] | None = None) -> Told:
+        told = self.send(path, body, headers)
+        self.turn()
+        return told
+
+    def send(self, path: str, body: Any, headers: dict[bytes, bytes] | None = None) -> Told:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request, told = Request(b"POST", path.encode(), data), Told()
+        request.headers.update(headers or {})
+        try:
+            self.app.handle(request, told)
+        except Refused as refused:
+            told.respond(refused.status, refused.body)
+        return told
+
+    def turn(self) -> None:
+        while self.due:
+            self.due.pop(0)()
+
+    def lines(self, stream: str = "predictions") -> list[dict[str, Any]]:
+        files = sorted((self.spool._root / stream / "r1").glob("*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+
+
 INFER = f"/v2/models/{MODEL}/infer"
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[InProcess]:
+    one = InProcess(tmp_path)
+    yield one
+    one.spool.close()
 
 
 @pytest.fixture

@@ -185,12 +185,10 @@ class _Shipper(Generic[Line]):
             if start + size <= piece.end:
                 continue
             at = max(piece.end, start)
-            data = _whole_lines(path, at - start, size, room)
-            if not self._add(piece, data, at):
-                piece.is_last = False
-                break
+            data, is_all = _whole_lines(path, at - start, size, room)
             room -= len(data)
-            if room <= 0:
+            # Whatever is left of this segment comes first in the next piece.
+            if not self._add(piece, data, at) or not is_all or room <= 0:
                 piece.is_last = False
                 break
         return piece
@@ -233,15 +231,19 @@ class _Shipper(Generic[Line]):
         self._report.torn.append(f"{self._directory.name}@{max(start, min(offset, start + size))}")
 
 
-def _whole_lines(path: Path, skip: int, size: int, room: int) -> bytes:
-    """Read whole lines of a segment: about `room` bytes, and at least one line if there is one."""
+def _whole_lines(path: Path, skip: int, size: int, room: int) -> tuple[bytes, bool]:
+    """Read whole lines of a segment: about `room` bytes, and at least one line if there is one.
+
+    Returns:
+        The lines, and whether they are all that the segment has.
+    """
     with path.open("rb") as file:
         file.seek(skip)
         left = size - skip
         data = file.read(min(left, max(room, 1)))
         if b"\n" not in data:
             data += file.readline(left - len(data)) if left > len(data) else b""
-    return data[: data.rfind(b"\n") + 1]
+    return data[: data.rfind(b"\n") + 1], len(data) == left
 
 
 def _replicas(stream: Path) -> list[Path]:

@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
         """Check what the parser is too lenient about."""
         version = self._parser.get_http_version()
         if version not in {"1.1", "1.0"}:
-            raise Refused(505, "expected HTTP/1.1")
+            raise Refused(505, "only versions 1.0 and 1.1 of the protocol are spoken")
         if self._hosts > 1 or (version == "1.1" and self._hosts == 0):
             raise Refused(400, f"expected one Host header, found {self._hosts}")
         self._phase = _BODY

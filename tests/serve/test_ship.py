@@ -1,0 +1,233 @@
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from everloop.serve.ship import ShipReport, follow, ship
+from everloop.serve.spool import PredictionLine, Spool, segments
+from everloop.spec.errors import UnavailableError
+from everloop.spec.project import StoreSpec
+from everloop.store.objects import Objects
+from everloop.store.tables import Table, Tables
+
+
+class Place:
+    """A spool and the tables it is shipped to."""
+
+    def __init__(self, root: Path) -> None:
+        self.spool = root / "spool"
+        self.root = root
+        self.open_tables()
+
+    def open_tables(self) -> None:
+        spec = StoreSpec(url="store")
+        tables = Tables(Objects.open(spec, self.root), spec)
+        self.predictions, self.labels = tables.table("predictions"), tables.table("labels")
+
+    def ship(self, **limits: int) -> ShipReport:
+        return ship(self.spool, self.predictions, self.labels, **limits)
+
+    def replica(self, name: str = "r1", max_bytes: int = 1 << 30) -> Spool:
+        return Spool(self.spool, name, max_bytes=max_bytes, now_us=lambda: 1_000_000)
+
+
+def ids(table: Table) -> list[str]:
+    if table.version() < 0:
+        return []
+    frame = table.scan().select("_prediction_id").collect()
+    return sorted(frame["_prediction_id"].to_list())
+
+
+def line(request: str, rows: int = 1, **more: Any) -> PredictionLine:
+    fields: dict[str, Any] = {
+        "clock": "hour",
+        "numbers": {"distance": [1.5] * rows},
+        "categories": {"carrier": ["AA"] * rows},
+        "times": {},
+        "texts": {"flight": ["12"] * rows},
+        "moments": {"hour": [2_000_000] * rows},
+    }
+    return PredictionLine(request, 1_000_000, 7, rows, [0.5] * rows, **(fields | more))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def add(spool: Spool, *lines: PredictionLine) -> None:
+    assert spool.add_predictions([spool.line(one) for one in lines]) is None
+
+
+def test_predictions_become_rows_of_the_agreed_types(place: Place) -> None:
+    spool = place.replica()
+    values = {"distance": [1, " 2.5 "]}
+    add(spool, line("a"), line("b", 2, numbers=values, categories={"carrier": [None, 3]}))
+    report = place.ship()
+    assert (report.num_predictions, report.num_pieces) == (3, 1)
+    frame = place.predictions.scan().collect()
+    assert dict(frame.schema) == {
+        "_prediction_id": pl.String(),
+        "_received_at": pl.Datetime("us", "UTC"),
+        "_time": pl.Datetime("us", "UTC"),
+        "_version": pl.Int64(),
+        "_replica": pl.String(),
+        "hour": pl.Datetime("us", "UTC"),
+        "flight": pl.String(),
+        "distance": pl.Float64(),
+        "carrier": pl.String(),
+        "_prediction": pl.Float64(),
+    }
+    assert frame["_prediction_id"].to_list() == ["a", "b.0", "b.1"]
+    assert frame["distance"].to_list() == [1.5, 1.0, 2.5]
+    assert frame["carrier"].to_list() == ["AA", None, "3"]
+    assert frame["_time"][0] == datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC)
+    spool.close()
+
+
+def test_a_row_without_its_time_has_none_and_a_model_without_time_takes_the_answers(
+    place: Place,
+) -> None:
+    spool = place.replica()
+    add(spool, line("a", moments={}), line("b", clock=None, moments={}))
+    place.ship()
+    times = place.predictions.scan().collect()["_time"].to_list()
+    assert times == [None, datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)]
+    spool.close()
+
+
+def test_probabilities_become_a_list(place: Place) -> None:
+    spool = place.replica()
+    one = line("a")
+    one.predictions = [[0.25, 0.75]]
+    add(spool, one)
+    place.ship()
+    assert place.predictions.scan().collect()["_prediction"].to_list() == [[0.25, 0.75]]
+    spool.close()
+
+
+def test_shipping_again_ships_nothing_twice(place: Place) -> None:
+    spool = place.replica()
+    add(spool, line("a"))
+    place.ship()
+    assert place.ship().num_predictions == 0
+    add(spool, line("b"))
+    assert place.ship().num_predictions == 1
+    assert ids(place.predictions) == ["a", "b"]
+    spool.close()
+
+
+def test_pieces_are_bounded_by_rows_and_by_bytes(place: Place) -> None:
+    spool = place.replica()
+    add(spool, *[line(f"{i:02}") for i in range(20)])
+    assert place.ship(piece_rows=6).num_pieces == 4
+    add(spool, *[line(f"{i:02}") for i in range(20, 40)])
+    assert place.ship(piece_bytes=900).num_pieces > 4
+    assert ids(place.predictions) == [f"{i:02}" for i in range(40)]
+    spool.close()
+
+
+def test_shipped_segments_are_removed_and_the_open_one_stays(place: Place) -> None:
+    spool = place.replica(max_bytes=1 << 17)
+    for i in range(200):
+        add(spool, line(f"{i:03}"))
+    folder = place.spool / "predictions" / "r1"
+    assert len(segments(folder)) > 1
+    assert place.ship(piece_bytes=10_000).num_pieces > 4
+    assert len(segments(folder)) == 1
+    spool.close()
+    place.ship()
+    assert not folder.exists()
+    assert len(ids(place.predictions)) == 200
+
+
+def test_labels_arrive_also_for_ids_that_nobody_knows(place: Place) -> None:
+    spool = place.replica()
+    assert spool.add_labels([("nobody", "true"), ("x.1", "2")]) is None
+    assert place.ship().num_labels == 2
+    frame = place.labels.scan().collect()
+    assert frame.columns == ["_prediction_id", "_label", "_received_at"]
+    assert frame["_label"].to_list() == ["true", "2"]
+    spool.close()
+
+
+def test_the_torn_line_of_a_dead_replica_is_reported_once(place: Place) -> None:
+    spool = place.replica()
+    add(spool, line("a"))
+    tail = spool.line(line("b"))[:30]
+    folder = place.spool / "predictions" / "r1"
+    with segments(folder)[0][1].open("ab") as file:
+        file.write(tail)
+    assert place.ship().torn == []
+    spool.close()
+    end = segments(folder)[0][1].stat().st_size - len(tail)
+    assert place.ship().torn == [f"r1@{end}"]
+    assert place.ship().torn == []
+    assert ids(place.predictions) == ["a"]
+
+
+def test_a_broken_line_is_set_aside_and_the_rest_goes_on(place: Place) -> None:
+    spool = place.replica()
+    assert spool.add_predictions([b"{oops}\n"]) is None
+    report = place.ship()
+    assert report.broken == ["r1@0"]
+    add(spool, line("a"))
+    assert place.ship().broken == []
+    assert ids(place.predictions) == ["a"]
+    assert (place.spool / "broken" / "predictions-r1-0.jsonl").read_bytes() == b"{oops}"
+    spool.close()
+
+
+def test_a_shipper_that_died_before_it_removed_a_segment_ships_it_no_second_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = place.replica()
+    add(spool, line("a"))
+    spool.close()
+    monkeypatch.setattr("everloop.serve.ship._Shipper._remove", lambda *_: None)
+    place.ship()
+    monkeypatch.undo()
+    place.open_tables()
+    assert place.ship().num_predictions == 0
+    assert ids(place.predictions) == ["a"]
+    assert not (place.spool / "predictions" / "r1").exists()
+
+
+def test_two_shippers_do_not_work_on_one_spool(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = place.replica()
+    add(spool, line("a"))
+
+    def second(*_: Any, **__: Any) -> int:
+        with pytest.raises(UnavailableError, match="another shipper"):
+            place.ship()
+        return 0
+
+    monkeypatch.setattr(place.predictions, "append", second)
+    place.ship()
+    spool.close()
+
+
+def test_following_goes_on_after_the_store_was_away() -> None:
+    told: list[str] = []
+    rounds: list[UnavailableError | ShipReport] = [
+        UnavailableError("away"),
+        ShipReport(num_predictions=2, num_pieces=1),
+        ShipReport(),
+    ]
+    stop = threading.Event()
+
+    def once() -> ShipReport:
+        result = rounds.pop(0)
+        if not rounds:
+            stop.set()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    follow(once, wait=lambda _: stop.is_set(), tell=told.append)
+    assert told == ["nothing shipped: away", "shipped 2 predictions and 0 labels"]
