@@ -56,15 +56,26 @@ def _floor(evidence: Evidence, spec: GateSpec) -> Iterable[str]:
 def _gain(evidence: Evidence, spec: GateSpec) -> Iterable[str]:
     name, gain, over_constant = evidence.metric, evidence.gain, evidence.gain_over_constant
     if gain is not None:
-        if gain.low < spec.min_gain:
-            yield (
-                f"{name} gain over the champion {_text(gain)}: its lower end is under "
-                f"gate.min_gain {spec.min_gain:+.4f} at gate.confidence {spec.confidence:g}"
-            )
+        yield from _over_champion(name, gain, spec)
     elif over_constant is not None and over_constant.low <= 0:
         yield (
             f"{name} gain over a constant predictor {_text(over_constant)}: a first model must "
             f"beat it at gate.confidence {spec.confidence:g}"
+        )
+
+
+def _over_champion(name: str, gain: Interval, spec: GateSpec) -> Iterable[str]:
+    found = f"{name} gain over the champion {_text(gain)}"
+    if spec.rule == "better" and gain.low < spec.min_gain:
+        yield (
+            f"{found}: its lower end is under gate.min_gain {spec.min_gain:+.4f} at "
+            f"gate.confidence {spec.confidence:g}"
+        )
+    if spec.rule == "not_worse" and gain.estimate < spec.min_gain:
+        yield f"{found} is under gate.min_gain {spec.min_gain:+.4f}"
+    if spec.rule == "not_worse" and gain.high < 0:
+        yield (
+            f"{found}: worse at gate.confidence {spec.confidence:g}, and gate.rule is 'not_worse'"
         )
 
 

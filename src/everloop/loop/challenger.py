@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -14,9 +15,7 @@ from everloop.loop.dataset import Cut, labelled_rows, stream_time
 from everloop.loop.ledger import Run, stage_key
 from everloop.loop.workspace import Workspace, iso
 from everloop.store.bundles import Bundle, Draft
-from everloop.train.recalibrate import recalibrate
-from everloop.train.splits import Splits, split
-from everloop.train.train import TrainJob, train
+from everloop.train import RecalibrateJob, Splits, TrainJob, recalibrate, split, train
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,13 @@ class Making:
         inputs = self._train_inputs()
 
         def work() -> Mapping[str, JsonValue]:
-            job = self._job(stage_key("train", inputs))
+            job = TrainJob(
+                work=self._ws.work / stage_key("train", inputs)[:16],
+                created_at=self._ws.clock.now(),
+                data=self._cut.data,
+                stream_time=self._cut.until or stream_time(self._ws),
+                progress=self._ws.progress,
+            )
             return self._write(train(self._splits, self._ws.project, job))
 
         return self._run("train", inputs, work)
@@ -71,15 +76,41 @@ class Making:
         return self._run("compress", self._compress_inputs(bundle), work)
 
     def recalibrated(self, champion: str) -> str:
-        """Refit the champion's slope and bias on the newest rows but those of the gate."""
+        """Refit the champion's slope and bias on newer rows than it was fitted to."""
+        spec = self._ws.project.retrain
+        inputs: dict[str, JsonValue] = {
+            "bundle": champion,
+            "window_s": spec.recalibrate_window.total_seconds(),
+            "prior_rows": spec.recalibrate_prior_rows,
+            **self._settings("train"),
+            **self._rows_key(),
+        }
 
         def work() -> Mapping[str, JsonValue]:
-            rows = pl.concat([self._splits.tune, self._splits.select])
-            job = self._job(stage_key("recalibrate", inputs))
-            return self._write(recalibrate(self._open(champion), rows, job))
+            bundle = self._open(champion)
+            job = RecalibrateJob(
+                created_at=self._ws.clock.now(),
+                data=self._cut.data,
+                stream_time=self._cut.until or stream_time(self._ws),
+            )
+            rows = self._newer_rows(bundle)
+            return self._write(recalibrate(bundle, rows, self._ws.project, job))
 
-        inputs: dict[str, JsonValue] = {"bundle": champion, **self._settings("train"), **self._rows_key()}
         return self._run("recalibrate", inputs, work)
+
+    def _newer_rows(self, bundle: Bundle) -> pl.DataFrame:
+        """Return rows newer than a bundle's fit, within the window, and older than the gate's."""
+        splits, time = self._splits, self._ws.project.main.time
+        rows = pl.concat([splits.fit, splits.tune, splits.select])
+        if time is None or rows.is_empty():
+            return rows
+        newest = rows[time].max()
+        assert isinstance(newest, datetime)
+        since = newest - self._ws.project.retrain.recalibrate_window
+        fit = bundle.manifest.splits.get("fit")
+        if fit is not None:
+            since = max(since, datetime.fromisoformat(fit.last))
+        return rows.filter(pl.col(time) > since)
 
     def judged(self, bundle: str, champion: str | None) -> Verdict:
         """Judge a bundle against the champion's on the newest labelled rows."""
@@ -131,15 +162,6 @@ class Making:
     def _write(self, draft: Draft) -> dict[str, JsonValue]:
         bundle = self._ws.bundles.write(draft)
         return {"bundle": bundle.digest, "metrics": dict(bundle.manifest.metrics)}
-
-    def _job(self, key: str) -> TrainJob:
-        return TrainJob(
-            work=self._ws.work / key[:16],
-            created_at=self._ws.clock.now(),
-            data=self._cut.data,
-            stream_time=self._cut.until or stream_time(self._ws),
-            progress=self._ws.progress,
-        )
 
     def _open(self, digest: str) -> Bundle:
         return self._ws.bundles.open(digest)

@@ -36,6 +36,8 @@ from everloop.store.log import Entry
 
 _ACTIONS: TypeAdapter[tuple[Action, ...]] = TypeAdapter(tuple[Action, ...])
 _ATTEMPTS = 10
+# What a job may fail of without the controller failing too; it is tried again later.
+_FAILURES = (EverloopError, OSError, RuntimeError, ValueError)
 
 
 class DecisionLine(Record):
@@ -169,8 +171,8 @@ class Controller:
                 bundle = making.compressed(making.trained())
             else:
                 bundle = making.recalibrated(self._bundle(action.version))
-        except (EverloopError, OSError, RuntimeError) as error:
-            self.handle(TrainingFailed(**self.moment(), job=action.job, error=str(error)))
+        except _FAILURES as error:
+            self._fail(action.job, error)
             return
         version = self._ws.registry.register(bundle, note=action.reason).number
         self.handle(TrainingFinished(**self.moment(), job=action.job, version=version))
@@ -179,7 +181,11 @@ class Controller:
     def _judge(self, version: int, making: Making) -> None:
         champion = self.state.champion
         against = None if champion in (None, version) else self._bundle(champion or 0)
-        verdict = making.judged(self._bundle(version), against)
+        try:
+            verdict = making.judged(self._bundle(version), against)
+        except _FAILURES as error:
+            self._fail(self.state.num_jobs, error)
+            return
         self.handle(
             GateJudged(
                 **self.moment(),
@@ -189,6 +195,9 @@ class Controller:
                 summary=verdict.summary,
             )
         )
+
+    def _fail(self, job: int, error: Exception) -> None:
+        self.handle(TrainingFailed(**self.moment(), job=job, error=str(error)))
 
     def _reconcile(self, reason: str) -> None:
         """Make aliases and route say what the state says."""

@@ -107,7 +107,7 @@ def source_rows(ws: Workspace, cut: Cut, *, with_unlabelled: bool = False) -> pl
 def feedback_rows(
     ws: Workspace, cut: Cut, schema: Mapping[str, pl.DataType], *, since: datetime | None = None
 ) -> pl.LazyFrame:
-    """Return logged rows whose label has come, with ``_prediction_id``, ``_prediction``, ``_version``.
+    """Return logged rows whose label has come, with their id, prediction and version.
 
     Args:
         ws: The workspace.
@@ -125,7 +125,7 @@ def feedback_rows(
         _scan(ws, LABELS, cut)
         .sort("_received_at")
         .unique("_prediction_id", keep="last", maintain_order=True)
-        .select("_prediction_id", read_label(pl.col("_label"), schema["_label"]))
+        .select("_prediction_id", read_label(pl.col("_label"), schema["_label"]).alias("_label"))
     )
     wanted = [name for name in schema if name not in {"_label", _time(project)}]
     have = served.collect_schema()

@@ -10,7 +10,7 @@ from everloop.loop.dataset import LABELS, PREDICTIONS, Cut, cut_now, feedback_ro
 from everloop.loop.events import Comparison
 from everloop.loop.workspace import Workspace
 from everloop.measure.intervals import time_groups
-from everloop.measure.metrics import default_metric
+from everloop.measure.metrics import align_classes, default_metric
 from everloop.measure.profile import Profile, profile_like
 from everloop.monitor import LiveJob, LiveMetric, compare_versions, newest_metrics
 from everloop.monitor.live import read_predictions
@@ -72,14 +72,15 @@ class Looking:
         if rows.height < spec.rollback_min_rows:
             return None
         name = self._ws.project.gate.metric or default_metric(new.manifest.task)
-        gain = compare_versions(
-            target,
-            score_frame(new, rows),
-            score_frame(old, rows),
-            name,
-            spec.rollback_confidence,
-            groups=time_groups(rows[job.time].dt.epoch("s").to_numpy()),
-        )
+        was = align_classes(score_frame(old, rows), old.manifest.classes, new.manifest.classes)
+        groups = time_groups(rows[job.time].dt.epoch("s").to_numpy())
+        try:
+            gain = compare_versions(
+                target, score_frame(new, rows), was, name, spec.rollback_confidence, groups
+            )
+        except ValueError:
+            # Such as rows of one class: nothing can be said yet.
+            return None
         return Comparison(version=champion, former=former, num_rows=rows.height, gain=gain)
 
     def _labelled(self, since: datetime) -> pl.DataFrame:

@@ -127,10 +127,12 @@ def _numbers(series: pl.Series, column: ColumnSteps) -> pl.Series:
         text = _text(series)
         series = text.set(~text.str.contains(NUMBER_TEXT), None).cast(pl.Float64)
         _refuse(text, (text != "") & series.is_null(), column, "numbers or numeric text")
-    # By way of float64, as a caller's JSON numbers go.
-    wide = series.cast(pl.Float64)
-    narrow = wide.cast(pl.Float32)
-    return narrow.set(~narrow.is_finite().fill_null(value=False), float("nan")).fill_null(np.nan)
+    # By way of float64, as a caller's JSON numbers go; in NumPy a null is NaN, and a single row
+    # costs a tenth of what the frame's own expressions do.
+    with np.errstate(over="ignore"):
+        narrow = series.cast(pl.Float64).to_numpy().astype(np.float32)
+    narrow[~np.isfinite(narrow)] = np.nan
+    return pl.Series(narrow)
 
 
 def _text(series: pl.Series) -> pl.Series:

@@ -323,8 +323,10 @@ class GateSpec(Record):
     Attributes:
         metric: What is judged; ``log_loss`` for classes, ``rmse`` for numbers if left out.
         floor: The metric must be at least this good.
-        min_gain: Gain over the champion, in the metric's own unit, that the interval's lower end
-            must reach; negative tolerates a small loss, for a model made of newer rows.
+        rule: ``better``: the lower end of the gain's interval must reach ``min_gain``.
+            ``not_worse``: the gain itself must reach it, and the interval's upper end must not be
+            under 0; for a model made of newer rows, which is worth more than a few days can show.
+        min_gain: Gain over the champion, in the metric's own unit; a negative one tolerates a loss.
         confidence: Of the interval.
         slices: Columns whose every frequent value is judged on its own.
         slice_floor: The metric's floor in every slice.
@@ -337,6 +339,7 @@ class GateSpec(Record):
 
     metric: Metric | None = None
     floor: float | None = None
+    rule: Literal["better", "not_worse"] = "better"
     min_gain: float = 0.0
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     slices: tuple[Column, ...] = ()
@@ -418,6 +421,10 @@ class RetrainSpec(Record):
         live_floor: Retrain when the live metric falls under this.
         cooldown: Least time between two retrains.
         recalibrate_every: Refit slope and bias of the champion after so much time.
+        recalibrate_window: On the labelled rows of this newest stretch that the champion was not
+            fitted to, less those of the gate.
+        recalibrate_prior_rows: How many rows the pull towards slope 1 and bias 0 weighs; the rows
+            of a few weeks are many, but the weather in them is of few kinds.
         rollback: Whether a champion worse than its predecessor on the same rows is undone.
         rollback_window: How far back the two are compared.
         rollback_min_rows: Fewer labelled rows decide nothing.
@@ -431,6 +438,8 @@ class RetrainSpec(Record):
     live_floor: float | None = None
     cooldown: Duration = timedelta(days=1)
     recalibrate_every: Duration | None = None
+    recalibrate_window: Duration = timedelta(days=28)
+    recalibrate_prior_rows: float = Field(default=8000.0, ge=0)
     rollback: bool = True
     rollback_window: Duration = timedelta(days=14)
     rollback_min_rows: int = Field(default=1000, ge=1)

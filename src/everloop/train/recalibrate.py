@@ -12,7 +12,7 @@ import polars as pl
 from onnx import helper
 
 from everloop.frameworks.onnx_runtime import MODEL, open_session
-from everloop.measure.calibration import fit_calibration, to_prediction
+from everloop.measure.calibration import Prior, fit_calibration, to_prediction
 from everloop.measure.metrics import metric, task_metrics
 from everloop.rows.graph import set_calibration
 from everloop.rows.labels import label_codes
@@ -52,7 +52,7 @@ def recalibrate(
     Args:
         bundle: The model to correct.
         frame: Labelled rows with ``_label``, newer than those the model was made of.
-        project: For the manifest.
+        project: Its ``retrain.recalibrate_prior_rows``; the rest is for the manifest.
         job: For the manifest.
 
     Raises:
@@ -62,7 +62,9 @@ def recalibrate(
     frame, target = _labelled(frame, manifest)
     graph = onnx.load_model_from_string(bundle.files[MODEL])
     raw = raw_outputs(graph, frame, manifest)
-    calibration = fit_calibration(manifest.task, raw, target)
+    prior_rows = project.retrain.recalibrate_prior_rows
+    prior = Prior(slope_rows=prior_rows, bias_rows=prior_rows)
+    calibration = fit_calibration(manifest.task, raw, target, prior)
     changed = set_calibration(graph, calibration)
     before = _scores(manifest.task, raw, target, manifest.calibration)
     after = _scores(manifest.task, raw, target, calibration)
