@@ -1,3 +1,4 @@
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -121,6 +122,21 @@ def test_young_things_stay(objects: Objects) -> None:
     assert run(objects, before=None).freed == ()
     assert left(objects, names) == [0, 1, 2]
     assert table.scan(1).collect()["n"].to_list() == [0, 1]
+
+
+def test_what_a_reader_may_still_be_at_stays_after_a_merge(
+    objects: Objects, tmp_path: Path
+) -> None:
+    table = Tables(objects, SPEC).table("clean/main")
+    for number in range(3):
+        table.append(pl.DataFrame({"n": [number]}))
+    last_week = (datetime.now(UTC) - timedelta(days=7)).timestamp()
+    for path in (tmp_path / "state/tables").rglob("*.*"):
+        os.utime(path, (last_week, last_week))
+    table.compact()
+    assert run(objects, before=None).freed == ()
+    assert Tables(objects, SPEC).table("clean/main").scan(2).collect()["n"].to_list() == [0, 1, 2]
+    assert len(run(objects).freed) == 3
 
 
 def test_table_files_that_a_kept_bundle_was_made_from_stay(objects: Objects) -> None:
