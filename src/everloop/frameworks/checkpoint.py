@@ -25,7 +25,7 @@ class Checkpoint:
     """The state of a training after an epoch.
 
     Attributes:
-        tensors: Weights, optimiser and generator.
+        tensors: Weights and optimiser.
         notes: Counters, scores and what the training was of; JSON.
     """
 
@@ -37,7 +37,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Put a checkpoint in a folder, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{FILE}.partial"
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in checkpoint.tensors.items()}
+    # The copy's shape is given back: numpy makes a vector of a single number.
+    tensors = {k: np.ascontiguousarray(v).reshape(v.shape) for k, v in checkpoint.tensors.items()}
     save_file(tensors, partial, metadata={_NOTES: json.dumps(checkpoint.notes)})
     with partial.open("rb") as file:
         os.fsync(file.fileno())

@@ -16,58 +16,18 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from everloop.frameworks.adamw import AdamW
 from everloop.frameworks.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from everloop.frameworks.network_core import code_offsets, network_core
+from everloop.frameworks.network_layers import Residual
 from everloop.frameworks.protocol import Examples, FitJob, Raw
 from everloop.rows.vectorised import Encoded
 from everloop.spec.errors import DataError
 
-_MAX_EMBEDDING: Final = 16
 _LAST_RATE: Final = 0.1
 _LEAST_BATCH: Final = 32
 _STEPS_OF_AN_EPOCH: Final = 64
 _EVALUATION_ROWS: Final = 16_384
-
-
-class Block(nn.Module):
-    """A residual block without normalisation, so that nothing of it depends on the batch."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.inner = nn.Linear(width, width)
-        self.outer = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
-        # A block that starts as the identity trains as well as a normalised one.
-        nn.init.zeros_(self.outer.weight)
-        nn.init.zeros_(self.outer.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, W) to (N, W)."""
-        found: Tensor = x + self.outer(self.dropout(torch.relu(self.inner(x))))
-        return found
-
-
-class Residual(nn.Module):
-    """Embeddings beside numbers, a layer, residual blocks, a layer."""
-
-    def __init__(self, job: FitJob) -> None:
-        super().__init__()
-        spec, sizes = job.spec.network, job.code_sizes
-        size = min(_MAX_EMBEDDING, max(2, math.ceil(max(sizes, default=1) ** 0.5)))
-        self.embedding = nn.Embedding(max(1, sum(sizes)), size)
-        num_inputs = len(job.number_names) + len(sizes) * size
-        self.first = nn.Linear(num_inputs, spec.width)
-        self.blocks = nn.ModuleList(Block(spec.width, spec.dropout) for _ in range(spec.num_blocks))
-        self.last = nn.Linear(spec.width, job.num_classes if job.task == "multiclass" else 1)
-
-    def forward(self, numbers: Tensor, places: Tensor) -> Tensor:
-        """Numbers (N, F) and rows of the table of embeddings (N, C) to (N, K)."""
-        x = torch.cat([numbers, self.embedding(places).flatten(1)], dim=1)
-        x = torch.relu(self.first(x))
-        for block in self.blocks:
-            x = block(x)
-        found: Tensor = self.last(x)
-        return found
 
 
 @dataclass(frozen=True)
@@ -94,8 +54,9 @@ class _Progress:
 class Network:
     """Fits a network; the same rows, settings and thread count give the same weights.
 
-    The order of the rows is a function of seed and epoch, and a checkpoint after each epoch holds
-    all the rest, so that a killed training ends with the very weights of one that was not.
+    All that is random in an epoch, the order of the rows and the dropout, is a function of seed and
+    epoch, and a checkpoint after each epoch holds the rest, so that a killed training ends with the
+    very weights of one that was not.
     """
 
     def fit(self, fit: Examples, tune: Examples, job: FitJob) -> "FittedNetwork":
@@ -119,12 +80,7 @@ class _Training:
         self.tune = self._rows(tune)
         self.model = Residual(job)
         self.best = _copy(self.model)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=job.spec.network.learning_rate,
-            weight_decay=job.spec.network.weight_decay,
-            fused=True,
-        )
+        self.optimizer = AdamW(self.model.parameters(), weight_decay=job.spec.network.weight_decay)
         self.progress = _Progress()
         self.of = _fingerprint(fit, tune, job)
 
@@ -150,22 +106,20 @@ class _Training:
         self.model.train()
         epoch, num_rows = self.progress.num_epochs, len(self.fit.target)
         size = _batch_rows(num_rows, self.job)
-        order = np.random.default_rng([self.job.spec.seed, epoch]).permutation(num_rows)
+        generator = np.random.default_rng([self.job.spec.seed, epoch])
+        order = generator.permutation(num_rows)
+        self.model.dropout.generator = generator
         batches = [torch.from_numpy(order[at : at + size]) for at in range(0, num_rows, size)]
         for i, rows in enumerate(batches):
-            self._set_rate(epoch + i / len(batches))
             batch = self.fit.batch(rows)
-            self.optimizer.zero_grad(set_to_none=True)
             loss = self._loss(self.model(batch.numbers, batch.places), batch.target)
             loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-            self.optimizer.step()
+            self.optimizer.step(self._rate(epoch + i / len(batches)))
 
-    def _set_rate(self, epochs_done: float) -> None:
+    def _rate(self, epochs_done: float) -> float:
         spec = self.job.spec.network
         share = 0.5 * (1 + math.cos(math.pi * epochs_done / spec.epochs))
-        rate = spec.learning_rate * (_LAST_RATE + (1 - _LAST_RATE) * share)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        return spec.learning_rate * (_LAST_RATE + (1 - _LAST_RATE) * share)
 
     def _judge(self) -> None:
         raw = _outputs(self.model, self.tune.numbers, self.tune.places)
@@ -197,9 +151,7 @@ class _Training:
     def _save(self) -> None:
         tensors = {f"model.{k}": v.detach().numpy() for k, v in self.model.state_dict().items()}
         tensors |= {f"best.{k}": v.numpy() for k, v in self.best.items()}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{name}": value.numpy() for name, value in state.items()}
-        tensors["generator"] = torch.get_rng_state().numpy()
+        tensors |= {f"optimizer.{k}": v.numpy() for k, v in self.optimizer.state().items()}
         notes = {"of": self.of, **vars(self.progress)}
         write_checkpoint(self.job.work, Checkpoint(tensors, notes))
 
@@ -210,13 +162,7 @@ class _Training:
         tensors = {name: torch.from_numpy(value.copy()) for name, value in found.tensors.items()}
         self.model.load_state_dict(_under("model.", tensors))
         self.best = _under("best.", tensors)
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under("optimizer.", tensors).items():
-            place, _, key = name.partition(".")
-            state.setdefault(int(place), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        torch.set_rng_state(tensors["generator"])
+        self.optimizer.load(_under("optimizer.", tensors))
         self.progress = _Progress(**{k: v for k, v in found.notes.items() if k != "of"})
 
 
