@@ -21,7 +21,7 @@ from everloop.train import RecalibrateJob, Splits, TrainJob, recalibrate, split,
 NOW = datetime(2021, 1, 1, tzinfo=UTC)
 
 
-def project(model: str = "boosting", **train: Any) -> Project:
+def project(model: str = "boosting", *, prior_rows: int = 10, **train: Any) -> Project:
     return Project.model_validate(
         {
             "project": {"name": "people"},
@@ -32,6 +32,7 @@ def project(model: str = "boosting", **train: Any) -> Project:
                 "network": {"width": 16, "epochs": 4},
                 **train,
             },
+            "retrain": {"recalibrate_prior_rows": prior_rows},
         }
     )
 
@@ -174,6 +175,14 @@ def test_a_recalibration_changes_two_numbers_and_what_is_said_with_them(tmp_path
     assert metric("log_loss", shifted["_label"].cast(pl.Int64).to_numpy(), answer) == pytest.approx(
         found.metrics["recalibrate.log_loss"], rel=1e-4
     )
+
+
+def test_a_strong_prior_keeps_a_recalibration_from_doing_anything(tmp_path: Path) -> None:
+    draft, splits = made(tmp_path)
+    spec = project(prior_rows=10**9)
+    found = recalibrate(written(draft), splits.gate, spec, RecalibrateJob(created_at=NOW)).manifest
+    assert found.calibration.slope == pytest.approx(1, abs=1e-3)
+    assert found.calibration.bias == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
