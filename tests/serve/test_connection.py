@@ -115,6 +115,20 @@ def test_half_a_close_still_gets_its_answer(wire: socket.socket) -> None:
     assert read_all(wire).endswith(b'{"live":true}')
 
 
+@pytest.mark.parametrize("end", [b"", b"GET /v2 HTTP/1.1\r\n\r\n"])
+def test_what_stands_behind_a_prediction_is_answered_before_the_end(
+    wire: socket.socket, end: bytes
+) -> None:
+    body = b'{"rows":[{"distance":1,"carrier":"AA"}]}'
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+    wire.sendall((head + body + OK) * 3 + OK * 2 + end)
+    wire.shutdown(socket.SHUT_WR)
+    answer = read_all(wire)
+    assert answer.count(b"200 OK") == 8
+    assert answer.count(b'"predictions":[1001.0]') == 3
+    assert answer.count(b"400 Bad") == (end != b"")
+
+
 def test_an_old_client_is_served_and_closed(wire: socket.socket) -> None:
     wire.sendall(b"GET /v2/health/live HTTP/1.0\r\n\r\n")
     answer = read_all(wire)

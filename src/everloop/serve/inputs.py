@@ -6,6 +6,7 @@ number, text to time) is `everloop.rows.replica`'s to say.
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Literal
 
 from everloop.serve.http.messages import Refused
@@ -56,6 +57,7 @@ class InputForm:
         self.by_kind: dict[Kind, list[str]] = {
             kind: [c.name for c in manifest.columns if c.kind == kind] for kind in _EXPECTED
         }
+        self.datatypes = {c.name: _EXPECTED[c.kind] for c in manifest.columns}
         self.logged = tuple(n for n in manifest.logged if n not in self.kinds)
         self.time_column = manifest.time_column
         self._max_rows = max_rows
@@ -84,7 +86,7 @@ class InputForm:
         if name not in self._known:
             raise Refused(400, f"unknown input {name!r}{nearest(name, self._known)}")
 
-    def rows(self, given: Mapping[str, list[Value]], num_rows: int) -> Rows:
+    def rows(self, given: dict[str, list[Value]], num_rows: int) -> Rows:
         """Sort the columns into fed and logged, and check the kind of every value.
 
         Raises:
@@ -94,20 +96,19 @@ class InputForm:
             raise Refused(400, "found no rows, expected at least one")
         if num_rows > self._max_rows:
             raise Refused(413, f"found {num_rows} rows, expected at most {self._max_rows}")
-        columns: dict[str, list[Value]] = {}
-        for name in self.kinds:
-            values = given.get(name)
-            if values is None:
-                raise Refused(400, f"input {name!r} is missing; send one value or null per row")
-            if not _SCALARS.issuperset(map(type, values)):
-                raise _no_scalar(name, values)
-            columns[name] = values
+        if not _SCALARS.issuperset(map(type, chain.from_iterable(given.values()))):
+            raise _no_scalar(given)
+        columns = given if given.keys() == self.kinds.keys() else self._fed(given)
         logged = {n: self._logged(n, given[n]) for n in self.logged if n in given}
         return Rows(num_rows, columns, logged)
 
+    def _fed(self, given: Mapping[str, list[Value]]) -> dict[str, list[Value]]:
+        for name in self.kinds:
+            if name not in given:
+                raise Refused(400, f"input {name!r} is missing; send one value or null per row")
+        return {name: given[name] for name in self.kinds}
+
     def _logged(self, name: str, values: list[Value]) -> list[Value]:
-        if not _SCALARS.issuperset(map(type, values)):
-            raise _no_scalar(name, values)
         try:
             if name != self.time_column:
                 return [None if v is None else as_text(v) for v in values]
@@ -116,8 +117,13 @@ class InputForm:
             raise Refused(400, f"input {name!r}: {error}") from error
 
 
-def _no_scalar(name: str, values: Sequence[object]) -> Refused:
-    row, value = next((i, v) for i, v in enumerate(values) if type(v) not in _SCALARS)
+def _no_scalar(given: Mapping[str, Sequence[object]]) -> Refused:
+    name, row, value = next(
+        (name, row, value)
+        for name, values in given.items()
+        for row, value in enumerate(values)
+        if type(value) not in _SCALARS
+    )
     found = "a list" if isinstance(value, list) else "an object"
     return Refused(400, f"input {name!r}, row {row}: found {found}, expected one value or null")
 

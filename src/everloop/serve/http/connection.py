@@ -50,6 +50,8 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._current: Request | None = None
         self._is_pumping = False
+        self._is_paused = False
+        self._is_finished = False
         self._stopped_reading = False
         self._phase = _IDLE
         self.is_closed = False
@@ -106,13 +108,22 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Read no more of a client that does not read its answers."""
         self.deadline = self._owner.now + self._limits.body_timeout_s
-        if self._transport is not None:
-            self._transport.pause_reading()
+        self._pause()
 
     def resume_writing(self) -> None:
         """Go on once the client has read."""
         self._set_deadline()
-        if self._transport is not None and not self._waiting:
+        if not self._waiting:
+            self._resume()
+
+    def _pause(self) -> None:
+        if self._transport is not None and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._transport is not None and self._is_paused:
+            self._is_paused = False
             self._transport.resume_reading()
 
     # What the parser calls.
@@ -188,8 +199,8 @@ class Connection(asyncio.Protocol):
     def _enqueue(self, request: Request) -> None:
         self._waiting.append(request)
         self._pump()
-        if self._waiting and self._transport is not None:
-            self._transport.pause_reading()
+        if self._waiting:
+            self._pause()
         self._set_deadline()
 
     def _pump(self) -> None:
@@ -239,14 +250,15 @@ class Connection(asyncio.Protocol):
         self._after_answer()
 
     def _after_answer(self) -> None:
-        self._pump()
+        if self._waiting:
+            self._pump()
         self._set_deadline()
-        if self._transport is None or self.is_closed or self._current is not None:
+        if self._current is not None or self._waiting or self._is_finished:
             return
         if self._stopped_reading:
-            self._transport.close()
-        elif not self._waiting:
-            self._transport.resume_reading()
+            self.close()
+        elif self._is_paused:
+            self._resume()
 
     # Ends.
 
@@ -261,10 +273,10 @@ class Connection(asyncio.Protocol):
         # A client that is still sending would see a reset and lose the refusal if the socket
         # were closed at once; so its bytes are read and dropped for a while.
         assert self._transport is not None
-        self._stopped_reading = True
+        self._stopped_reading = self._is_finished = True
         self._waiting.clear()
         if is_refused and self._transport.can_write_eof():
-            self._transport.resume_reading()
+            self._resume()
             self._transport.write_eof()
             self.deadline = self._owner.now + self._limits.linger_s
         else:
