@@ -76,6 +76,17 @@ def test_the_graph_says_what_the_trees_say(task: Task) -> None:
     np.testing.assert_array_equal(run_core(fitted.core(), fresh), raw.astype(np.float32))
 
 
+@pytest.mark.parametrize(
+    "spec", [{"extra_trees": True}, {"max_bin": 8}, {"num_leaves": 200, "min_leaf_rows": 1}]
+)
+def test_the_graph_is_exact_for_other_kinds_of_trees(spec: dict[str, Any]) -> None:
+    fitted = fit(**spec)
+    fresh = rows(2000, 7)
+    np.testing.assert_array_equal(
+        run_core(fitted.core(), fresh), fitted.raw(fresh).astype(np.float32)
+    )
+
+
 def test_a_null_in_a_column_that_had_none_goes_where_lightgbm_sends_it() -> None:
     fitted = fit(with_null=False)
     fresh = rows(2000, 4, with_null=True)

@@ -14,8 +14,9 @@ from everloop.measure.profile import Profile
 from everloop.rows.labels import label_codes
 from everloop.spec.errors import DataError
 from everloop.spec.manifest import DataVersion
-from everloop.spec.project import Project
-from everloop.store.bundles import Bundle, Draft
+from everloop.spec.project import Project, StoreSpec
+from everloop.store.bundles import Bundle, Bundles, Draft
+from everloop.store.objects import Objects
 from everloop.train import RecalibrateJob, Splits, TrainJob, recalibrate, split, train
 
 NOW = datetime(2021, 1, 1, tzinfo=UTC)
@@ -123,6 +124,15 @@ def test_the_same_rows_and_seed_make_the_same_bytes(tmp_path: Path) -> None:
         first, _ = made(tmp_path / f"{model}1", model=model)
         second, _ = made(tmp_path / f"{model}2", model=model)
         assert first == second
+
+
+def test_a_draft_survives_the_store(tmp_path: Path) -> None:
+    draft, splits = made(tmp_path)
+    bundles = Bundles(Objects.open(StoreSpec(url="store"), tmp_path))
+    opened = bundles.open(bundles.write(draft).digest)
+    np.testing.assert_array_equal(
+        score_frame(opened, splits.gate), score_frame(written(draft), splits.gate)
+    )
 
 
 def test_a_category_never_seen_is_scored_as_an_unknown_one(tmp_path: Path) -> None:

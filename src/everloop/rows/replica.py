@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 from math import floor, isfinite, nan
 from typing import Any, Final, NoReturn
 
@@ -167,7 +168,9 @@ def parse_time(value: object, name: str, row: int) -> int:
     return seconds
 
 
+@lru_cache(maxsize=4096)
 def _seconds(text: str) -> int | None:
+    # Rows of one batch often share a time, and a repeated one costs a tenth of a parsed one.
     if not text:
         return NULL_TIME
     match = _TIME.fullmatch(text)
