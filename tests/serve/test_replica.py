@@ -179,7 +179,7 @@ def test_kills_of_replica_and_shipper_lose_and_double_nothing(
         for one in load:
             one.start()
         shipper = Shipper(shop)
-        shipper.kill_after(rng.uniform(0.25, 0.7))
+        shipper.kill_after(rng.uniform(0.1, 0.5))
         label = process.ask("POST", "/v1/labels", {"labels": [{"id": f"l{turn}", "label": 1}]})
         labelled += [f"l{turn}"] * (label[0] == 202)
         process.kill()

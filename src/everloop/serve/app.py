@@ -1,7 +1,9 @@
 """Every path a replica answers, and what stands behind each."""
 
+import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -53,6 +55,7 @@ class App:
         metrics.reading("everloop_queue_depth", "Rows waiting.", lambda: batcher.num_rows)
         metrics.reading("everloop_spool_size_bytes", "On disk.", lambda: spool.size_bytes)
         metrics.reading("process_cpu_seconds_total", "CPU time.", time.process_time)
+        metrics.reading("process_resident_memory_bytes", "Memory.", _resident_bytes)
 
     def handle(self, request: Request, reply: Reply) -> None:
         """Answer one request, now or later.
@@ -182,6 +185,14 @@ class App:
         if version and version[0] != str(model.version):
             raise Refused(404, f"version {version[0][:32]!r} is not served; {model.version} is")
         return model
+
+
+def _resident_bytes() -> float:
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0.0
+    return float(int(pages) * resource.getpagesize())
 
 
 def _check_plain(request: Request) -> None:

@@ -131,7 +131,8 @@ class Inference:
         done: "asyncio.Future[list[Outcome] | Exception]",
         start: float,
     ) -> None:
-        self._finish(batch, done.result(), start)
+        if not done.cancelled():  # which happens at the very end of a drain only
+            self._finish(batch, done.result(), start)
         self.release()
 
     def _finish(

@@ -61,12 +61,11 @@ class Gauge(Counter):
 
 
 class Reading(Counter):
-    """A gauge that is read when it is asked for."""
-
-    kind = "gauge"
+    """A number that is read when it is asked for."""
 
     def __init__(self, name: str, about: str, read: Callable[[], float]) -> None:
         super().__init__(name, about)
+        self.kind = "counter" if name.endswith("_total") else "gauge"
         self._read = read
 
     def lines(self) -> list[str]:
@@ -164,7 +163,7 @@ class Metrics:
         self.ready.at()
 
     def reading(self, name: str, about: str, read: Callable[[], float]) -> None:
-        """Add a gauge that is read when asked for."""
+        """Add a number that is read when asked for."""
         self._readings.append(Reading(name, about, read))
 
     def text(self) -> bytes:
