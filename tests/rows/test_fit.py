@@ -50,8 +50,9 @@ def test_trees_get_numbers_as_they_are_and_networks_get_them_scaled() -> None:
     assert kinds(fit([date(2020, 1, 1)], "network")) == ["calendar", "impute", "scale"]
 
 
-def test_a_network_never_gets_a_null_whatever_steps_are_asked_for() -> None:
-    assert kinds(fit([1.0, None], "network", steps=("log",))) == ["log", "impute"]
+def test_a_network_gets_no_null_and_no_unscaled_number_whatever_steps_are_asked_for() -> None:
+    assert kinds(fit([1.0, None], "network", steps=("log",))) == ["log", "impute", "scale"]
+    assert kinds(fit([1.0, None], "network", steps=("scale",))) == ["scale", "impute"]
 
 
 def test_a_category_always_ends_as_a_code_and_a_time_in_its_parts() -> None:

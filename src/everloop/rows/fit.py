@@ -1,7 +1,7 @@
 """Row steps fitted to rows: from what a project file asks for to numbers in a manifest."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ _DEFAULTS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("network", "category"): ("lookup",),
     ("network", "time"): ("calendar", "impute", "scale"),
 }
+_NETWORK_NEEDS: Final[tuple[Literal["impute", "scale"], ...]] = ("impute", "scale")
 _LOW, _HIGH = 0.001, 0.999
 
 
@@ -44,7 +45,8 @@ def fit_columns(
     """Fit each feature's row steps to rows.
 
     A category always ends in ``lookup`` and a time starts with ``calendar``; a network's numbers
-    are imputed where the project file asks for steps without it, since a network knows no null.
+    are imputed and scaled where the project file asks for steps without it, since a network knows
+    no null and learns nothing from numbers of very different size.
 
     Args:
         frame: The rows to fit on.
@@ -116,8 +118,8 @@ def _place(kind: Kind, rest: list[StepSpec], family: str) -> tuple[list[StepSpec
         last = [StepSpec(kind="lookup")]
     if kind == "time" and kinds[:1] != ["calendar"]:
         first = [StepSpec(kind="calendar")]
-    if kind != "category" and family == "network" and "impute" not in kinds:
-        last = [StepSpec(kind="impute")]
+    if kind != "category" and family == "network":
+        last = [StepSpec(kind=word) for word in _NETWORK_NEEDS if word not in kinds]
     return first, last
 
 
