@@ -164,6 +164,46 @@ def test_a_stop_finishes_what_was_taken(
     assert actions == ["replica-started", "model-swapped", "replica-draining", "replica-stopped"]
 
 
+class Reconnecting(threading.Thread):
+    """Asks until no new connection is taken; whatever was connected must be answered."""
+
+    def __init__(self, process: Any) -> None:
+        super().__init__()
+        self.connection = HTTPConnection(process.host, process.port, timeout=20)
+        self.statuses: list[int] = []
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        while self.error is None:
+            if self.connection.sock is None:
+                try:
+                    self.connection.connect()
+                except ConnectionRefusedError:
+                    return
+            try:
+                self.statuses.append(ask(self.connection, "/v1/predict", rows(1, "q"))[0])
+            except OSError as error:
+                self.error = error
+
+
+def test_a_stop_under_load_fails_no_request(
+    shop: Any, start: Callable[..., Any], eventually: Any
+) -> None:
+    shop.publish(1, 0.0)
+    for _ in range(3):
+        process = start()
+        eventually(process.is_ready)
+        clients = [Reconnecting(process) for _ in range(4)]
+        for client in clients:
+            client.start()
+        eventually(lambda c=clients: all(len(client.statuses) > 20 for client in c))
+        assert process.stop() == 0
+        for client in clients:
+            client.join()
+        assert [client.error for client in clients] == [None] * 4
+        assert {status for client in clients for status in client.statuses} == {200}
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_kills_of_replica_and_shipper_lose_and_double_nothing(
     shop: Any, start: Callable[..., Any], eventually: Any, seed: int

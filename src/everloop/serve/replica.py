@@ -28,6 +28,7 @@ from everloop.store.bundles import Bundle, Bundles
 from everloop.store.objects import Objects
 
 _LINGER_S = 0.2
+_GRACE_S = 0.3
 _STEP_S = 0.02
 _SWEEP_S = 1.0
 _GC_THRESHOLD = (50_000, 20, 100)
@@ -184,9 +185,12 @@ class Replica:
         self.events.write("info", "replica-draining", "no longer ready; finishing what was taken")
         end = time.monotonic() + self._spec.drain_timeout.total_seconds()
         await asyncio.sleep(min(_LINGER_S, self._spec.drain_timeout.total_seconds()))
-        self._listener.stop_accepting()
+        await self._listener.stop_accepting()
+        # A connection on which nothing has come yet may carry its request any moment now.
+        grace = time.monotonic() + _GRACE_S
         while self._listener.connections and time.monotonic() < end:
-            self._listener.close_idle()
+            if time.monotonic() > grace:
+                self._listener.close_idle()
             self._batcher.sweep()
             await asyncio.sleep(_STEP_S)
 

@@ -2,13 +2,17 @@
 
 import asyncio
 import errno
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from email.utils import formatdate
 
 from everloop.serve.http.connection import Connection
 from everloop.serve.http.limits import Limits
 from everloop.serve.http.messages import Handler
 from everloop.spec.errors import UnavailableError
+
+_BACKLOG = 1024
 
 
 class Listener:
@@ -29,6 +33,7 @@ class Listener:
         self.failed = on_failure
         self._clock = clock
         self._server: asyncio.Server | None = None
+        self._queue: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.now = 0.0
         self.date = b""
@@ -44,13 +49,16 @@ class Listener:
             UnavailableError: If the address cannot be bound.
         """
         loop = asyncio.get_running_loop()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            server = await loop.create_server(lambda: Connection(self), host, port, backlog=1024)
+            listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except OSError as error:
             raise _cannot_bind(host, port, error) from error
-        self._server = server
+        listening.settimeout(0)
+        self._queue = listening.dup()
+        self._server = await loop.create_server(lambda: Connection(self), sock=listening)
         self._sweep_later()
-        bound: int = server.sockets[0].getsockname()[1]
+        bound: int = self._queue.getsockname()[1]
         return bound
 
     def opened(self, connection: Connection) -> bool:
@@ -79,10 +87,19 @@ class Listener:
         for connection in [c for c in self.connections if c.deadline < self.now]:
             connection.expire()
 
-    def stop_accepting(self) -> None:
-        """Close the listening socket; open connections go on."""
-        if self._server is not None:
-            self._server.close()
+    async def stop_accepting(self) -> None:
+        """Close the listening socket; open connections go on.
+
+        Connections that the kernel holds already are taken first; they would be reset otherwise.
+        """
+        if self._server is None or self._queue is None:
+            return
+        self._server.close()
+        loop = asyncio.get_running_loop()
+        with self._queue:
+            waiting = _accept_all(self._queue)
+        for one in waiting:
+            await loop.connect_accepted_socket(lambda: Connection(self), one)
 
     def close_idle(self) -> None:
         """Close the connections that nothing is due on."""
@@ -91,11 +108,23 @@ class Listener:
 
     def close(self) -> None:
         """Close everything."""
-        self.stop_accepting()
+        if self._server is not None and self._queue is not None:
+            self._server.close()
+            self._queue.close()
         if self._timer is not None:
             self._timer.cancel()
         for connection in list(self.connections):
             connection.close()
+
+
+def _accept_all(queue: socket.socket) -> list[socket.socket]:
+    found = []
+    with suppress(OSError):
+        while True:
+            one, _ = queue.accept()
+            one.settimeout(0)
+            found.append(one)
+    return found
 
 
 def _cannot_bind(host: str, port: int, error: OSError) -> UnavailableError:
