@@ -144,6 +144,15 @@ def test_shipped_segments_are_removed_and_the_open_one_stays(place: Place) -> No
     assert len(ids(place.predictions)) == 200
 
 
+def test_a_version_with_other_columns_begins_a_piece_of_its_own(place: Place) -> None:
+    spool = place.replica()
+    add(spool, line("a"), line("b", numbers={"distance": [1.0], "delay": [2.0]}), line("c"))
+    assert place.ship().num_pieces == 3
+    found = place.predictions.scan().collect().sort("_prediction_id")
+    assert found["delay"].to_list() == [None, 2.0, None]
+    spool.close()
+
+
 def test_labels_arrive_also_for_ids_that_nobody_knows(place: Place) -> None:
     spool = place.replica()
     assert spool.add_labels([("nobody", "true"), ("x.1", "2")]) is None

@@ -20,8 +20,6 @@ from everloop.serve.router import Params, Router
 from everloop.serve.spool import Spool
 
 _encode = msgspec.json.Encoder().encode
-_NOT_READY = Refused(503, "no model is loaded yet; retry later", retry_after_s=1)
-_DRAINING = Refused(503, "the server is stopping; ask another one", retry_after_s=1)
 EXTENSIONS: tuple[str, ...] = ()
 
 Read = Callable[[bytes, Model], tuple[str | None, Rows]]
@@ -91,9 +89,9 @@ class App:
     def ready(self, _: Request, reply: Reply, __: Params) -> None:
         """Answer whether a model is loaded."""
         if self.is_draining:
-            raise _DRAINING
+            raise _draining()
         if self.model is None:
-            raise _NOT_READY
+            raise _not_ready()
         reply.respond(200, b'{"ready":true}')
 
     def server(self, _: Request, reply: Reply, __: Params) -> None:
@@ -113,7 +111,7 @@ class App:
     def model_ready(self, _: Request, reply: Reply, params: Params) -> None:
         """Answer whether this model is loaded."""
         if self.is_draining:
-            raise _DRAINING
+            raise _draining()
         self._wanted(params)
         reply.respond(200, _encode({"name": self._name, "ready": True}))
 
@@ -181,10 +179,19 @@ class App:
             raise Refused(404, f"unknown model {name[:64]!r}; this server has {self._name!r}")
         model = self.model
         if model is None:
-            raise _NOT_READY
+            raise _not_ready()
         if version and version[0] != str(model.version):
             raise Refused(404, f"version {version[0][:32]!r} is not served; {model.version} is")
         return model
+
+
+# Made anew each time: an exception that is raised again and again keeps every traceback.
+def _not_ready() -> Refused:
+    return Refused(503, "no model is loaded yet; retry later", retry_after_s=1)
+
+
+def _draining() -> Refused:
+    return Refused(503, "the server is stopping; ask another one", retry_after_s=1)
 
 
 def _resident_bytes() -> float:

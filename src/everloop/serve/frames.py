@@ -38,6 +38,12 @@ def prediction_frame(lines: Sequence[PredictionLine], replica: str) -> pl.DataFr
     return pl.DataFrame(columns)
 
 
+def layout_of(line: PredictionLine) -> tuple[object, ...]:
+    """Say which columns a line has and of what type; lines of one frame agree on it."""
+    is_list = isinstance(line.predictions[0], list) if line.predictions else False
+    return (is_list, tuple(line.numbers), tuple(line.categories), tuple(line.times))
+
+
 def label_frame(lines: Sequence[LabelLine]) -> pl.DataFrame:
     """Lay out label lines, one row for each label."""
     pairs = [pair for line in lines for pair in line.labels]

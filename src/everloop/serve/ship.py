@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import msgspec
 import polars as pl
 
-from everloop.serve.frames import label_frame, prediction_frame
+from everloop.serve.frames import label_frame, layout_of, prediction_frame
 from everloop.serve.spool import LabelLine, PredictionLine, is_dead, segments
 from everloop.spec.errors import UnavailableError
 from everloop.store.table import Table
@@ -59,23 +59,26 @@ class _Stream(Generic[Line]):
 
     decoder: msgspec.json.Decoder[Line]
     count: Callable[[Line], int]
+    layout: Callable[[Line], object]
     frame: Callable[[list[Line], str], pl.DataFrame]
 
 
 @dataclass
 class _Piece(Generic[Line]):
     lines: list[Line] = field(default_factory=list)
+    layout: object = None
     num_rows: int = 0
     end: int = 0
     is_last: bool = True
 
 
 _PREDICTIONS = _Stream(
-    msgspec.json.Decoder(PredictionLine), lambda line: line.rows, prediction_frame
+    msgspec.json.Decoder(PredictionLine), lambda line: line.rows, layout_of, prediction_frame
 )
 _LABELS = _Stream(
     msgspec.json.Decoder(LabelLine),
     lambda line: len(line.labels),
+    lambda _: None,
     lambda lines, _: label_frame(lines),
 )
 
@@ -202,6 +205,10 @@ class _Shipper(Generic[Line]):
             except msgspec.DecodeError:
                 self._set_aside(at, text)
             else:
+                layout = self._stream.layout(line)
+                if piece.lines and layout != piece.layout:
+                    return False
+                piece.layout = layout
                 piece.lines.append(line)
                 piece.num_rows += self._stream.count(line)
             at += len(text) + 1
