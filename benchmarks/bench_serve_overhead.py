@@ -204,7 +204,7 @@ class Score:
         rate, p50, p99, cpu = (
             statistics.median(v) for v in (self.rate, self.p50_ms, self.p99_ms, self.cpu_us)
         )
-        spread = (max(self.cpu_us) - min(self.cpu_us)) / cpu
+        spread = (max(self.cpu_us) - min(self.cpu_us)) / max(cpu, 1e-9)  # a tiny run may show 0
         return f"| {name} | {rate:,.0f} | {p50:.2f} | {p99:.2f} | {cpu:.1f} | {spread:.2f} |"
 
 

@@ -13,6 +13,7 @@ from everloop.serve.http.messages import Handler
 from everloop.spec.errors import UnavailableError
 
 _BACKLOG = 1024
+_LET_GO_S = 0.02
 
 
 class Listener:
@@ -96,6 +97,8 @@ class Listener:
             return
         self._server.close()
         loop = asyncio.get_running_loop()
+        # The loop lets go of its own descriptor some turns later; until then the kernel queues.
+        await asyncio.sleep(_LET_GO_S)
         with self._queue:
             waiting = _accept_all(self._queue)
         for one in waiting:
