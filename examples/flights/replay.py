@@ -113,19 +113,23 @@ def replay(
     """Send every row in order, and each day's labels a day later.
 
     Args:
-        rows: Features, ``scheduled``, ``carrier``, ``flight``, and ``late`` (null for a cancelled
-            flight), in order of ``scheduled``.
+        rows: Features, ``scheduled`` and ``late`` (null for a cancelled flight), in order of
+            ``scheduled``.
         client: Sends.
         features: Input columns of the model.
         day_is_over: Called with the newest time sent; returns when the loop has seen it.
         tell: Told how far it is, once a day.
     """
-    sent = rows.with_columns(_wire(rows, name) for name in rows.columns if name != "late")
     datatypes = {name: _datatype(rows[name].dtype) for name in (*features, "scheduled")}
-    datatypes |= {"carrier": "BYTES", "flight": "FP64"}
+    sent = rows.select(
+        *(_wire(rows, name) for name in datatypes),
+        "late",
+        pl.col("scheduled").alias("_at"),
+        pl.col("scheduled").dt.truncate("1h").alias("_hour"),
+    )
     waiting: list[tuple[datetime, dict[str, object]]] = []
     for day, newest in _days(rows):
-        today = sent.filter((rows["scheduled"] >= day) & (rows["scheduled"] <= newest))
+        today = sent.filter(pl.col("_at").is_between(day, newest))
         for _, group in today.group_by("_hour", "origin", maintain_order=True):
             request_id = client.predict(group, datatypes)
             waiting += _labels(request_id, group)
@@ -137,9 +141,12 @@ def replay(
 
 
 def _days(rows: pl.DataFrame) -> Iterator[tuple[datetime, datetime]]:
-    for _, day in rows.group_by_dynamic("scheduled", every="1d").agg(
-        first=pl.col("scheduled").min(), last=pl.col("scheduled").max()
-    ).select("scheduled", pl.struct("first", "last")).iter_rows():
+    for _, day in (
+        rows.group_by_dynamic("scheduled", every="1d")
+        .agg(first=pl.col("scheduled").min(), last=pl.col("scheduled").max())
+        .select("scheduled", pl.struct("first", "last"))
+        .iter_rows()
+    ):
         yield day["first"], day["last"]
 
 

@@ -11,9 +11,7 @@ from everloop.frameworks.checkpoint import FILE, read_checkpoint
 from everloop.frameworks.onnx_runtime import open_session
 from everloop.spec.errors import DataError
 from everloop.spec.manifest import Task
-
-sys.path.insert(0, str(Path(__file__).parent))
-from network_job import fit, rows
+from tests.frameworks.network_job import fit, rows
 
 JOB = Path(__file__).with_name("network_job.py")
 

@@ -1,5 +1,6 @@
 """Commands about versions, aliases and decisions."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,29 +29,20 @@ def models(path: Path, *, as_json: bool) -> None:
     names: dict[int, list[str]] = {}
     for alias, number in ws.registry.aliases().items():
         names.setdefault(number, []).append(alias)
-    versions = [
-        {
-            "version": v.number,
-            "aliases": sorted(names.get(v.number, [])),
-            "created_at": v.created_at,
-            "bundle": v.bundle,
-            "note": v.note,
-        }
-        for v in ws.registry.versions()
-    ]
+    versions = ws.registry.versions()
     if as_json:
-        write_json(versions)
+        write_json([{**asdict(v), "aliases": sorted(names.get(v.number, []))} for v in versions])
         return
     write_table(
         ("version", "aliases", "created", "bundle", "note"),
         [
             (
-                v["version"],
-                ", ".join(v["aliases"]),
-                v["created_at"],
-                str(v["bundle"])[:12],
-                v["note"],
-            )  # type: ignore[arg-type]
+                v.number,
+                ", ".join(sorted(names.get(v.number, []))),
+                v.created_at,
+                v.bundle[:12],
+                v.note,
+            )
             for v in versions
         ],
     )

@@ -17,6 +17,7 @@ from everloop.console.records import (
 from everloop.console.server import PageServer, make_app
 from everloop.loop.controller import decision_lines
 from everloop.loop.dataset import METRICS
+from everloop.loop.quarantine import count_by_rule
 from everloop.loop.watch import read_status
 from everloop.loop.workspace import Workspace
 from everloop.measure.metrics import default_metric
@@ -146,14 +147,8 @@ def _newest_drift(metrics: pl.DataFrame | None) -> tuple[ColumnDrift, ...]:
 
 
 def _quarantine(ws: Workspace) -> tuple[QuarantineCount, ...]:
-    found = []
-    for source in ws.project.sources:
-        table = ws.tables.table(f"quarantine/{source.name}")
-        if table.version() < 0:
-            continue
-        counts = table.scan().group_by("_rule").len().sort("len", descending=True).collect()
-        found += [
-            QuarantineCount(source=source.name, rule=rule, rows=rows)
-            for rule, rows in counts.iter_rows()
-        ]
-    return tuple(found)
+    return tuple(
+        QuarantineCount(source=source.name, rule=rule, rows=rows)
+        for source in ws.project.sources
+        for rule, rows in count_by_rule(ws, source.name).iter_rows()
+    )

@@ -21,7 +21,7 @@ class Boosting:
     """Fits LightGBM; the same rows, settings and thread count give the same trees."""
 
     def fit(self, fit: Examples, tune: Examples, job: FitJob) -> "FittedBoosting":
-        """Fit trees until the tune rows gain nothing for `patience` trees.
+        """Fit trees until the tune rows gain nothing for `patience` trees; all of them if it is 0.
 
         Raises:
             DataError: If there is no column to learn from.
@@ -30,15 +30,16 @@ class Boosting:
             raise DataError("train.features: no column is left to learn from")
         params = _params(job)
         train_set = _dataset(fit, params)
+        callbacks, watched = [_tell(job)], []
+        if patience := job.spec.boosting.patience:
+            callbacks.append(lightgbm.early_stopping(patience, verbose=False))
+            watched.append(_dataset(tune, params, train_set))
         booster = lightgbm.train(
             params,
             train_set,
             num_boost_round=job.spec.boosting.num_trees,
-            valid_sets=[_dataset(tune, params, train_set)],
-            callbacks=[
-                lightgbm.early_stopping(job.spec.boosting.patience, verbose=False),
-                _tell(job),
-            ],
+            valid_sets=watched,
+            callbacks=callbacks,
         )
         return FittedBoosting(booster, fit.encoded, job)
 
@@ -50,7 +51,7 @@ class FittedBoosting:
 
     def __init__(self, booster: lightgbm.Booster, like: Encoded, job: FitJob) -> None:
         self._booster = booster
-        self._num_trees = booster.best_iteration
+        self._num_trees = max(booster.best_iteration, 0) or booster.current_iteration()
         self._num_numbers = like.numbers.shape[1]
         self._num_codes = like.codes.shape[1]
         self._num_targets = job.num_classes if job.task == "multiclass" else 1

@@ -38,9 +38,17 @@ class Making:
         runs: The stage runs so far, and whether each was done now.
     """
 
-    def __init__(self, ws: Workspace, cut: Cut) -> None:
+    def __init__(self, ws: Workspace, cut: Cut, *, since: datetime | None = None) -> None:
+        """Prepare; rows are read when a stage first needs them.
+
+        Args:
+            ws: The workspace.
+            cut: Which rows.
+            since: Only rows of this time or later, where the older ones are not needed.
+        """
         self._ws = ws
         self._cut = cut
+        self._since = since
         self.runs: list[tuple[Run, bool]] = []
 
     def trained(self) -> str:
@@ -168,7 +176,7 @@ class Making:
 
     @cached_property
     def _splits(self) -> Splits:
-        rows = labelled_rows(self._ws, self._cut).collect()
+        rows = labelled_rows(self._ws, self._cut, since=self._since).collect()
         return split(rows, self._ws.project)
 
     def _settings(self, *sections: str) -> dict[str, JsonValue]:

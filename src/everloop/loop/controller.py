@@ -96,7 +96,7 @@ class Controller:
             self._make(action, cut)
         else:
             assert job.version is not None
-            self._judge(job.version, Making(self._ws, cut))
+            self._judge(job.version, self._making(action, cut))
 
     def retrain_by_hand(self, reason: str) -> tuple[Action, ...]:
         """Make a challenger of the rows there are now, whatever the triggers say."""
@@ -165,7 +165,7 @@ class Controller:
         raise DataError(f"decisions/{self._ws.model}: no entry starts job {job}")
 
     def _make(self, action: Retrain | Recalibrate, cut: Cut) -> None:
-        making = Making(self._ws, cut)
+        making = self._making(action, cut)
         try:
             if isinstance(action, Retrain):
                 bundle = making.compressed(making.trained())
@@ -177,6 +177,16 @@ class Controller:
         version = self._ws.registry.register(bundle, note=action.reason).number
         self.handle(TrainingFinished(**self.moment(), job=action.job, version=version))
         self._judge(version, making)
+
+    def _making(self, action: Retrain | Recalibrate, cut: Cut) -> Making:
+        if isinstance(action, Retrain):
+            return Making(self._ws, cut)
+        manifest = self._ws.version_bundle(action.version).manifest
+        fit = manifest.splits.get("fit")
+        is_timed = fit is not None and manifest.time_column is not None
+        return Making(
+            self._ws, cut, since=datetime.fromisoformat(fit.last) if fit and is_timed else None
+        )
 
     def _judge(self, version: int, making: Making) -> None:
         champion = self.state.champion

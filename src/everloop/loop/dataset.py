@@ -69,21 +69,29 @@ def label_columns(project: Project) -> tuple[str, ...]:
     return tuple(label_expression(project).meta.root_names())
 
 
-def labelled_rows(ws: Workspace, cut: Cut) -> pl.LazyFrame:
-    """Return all labelled rows of a cut: features, key, time and ``_label``.
+def labelled_rows(ws: Workspace, cut: Cut, *, since: datetime | None = None) -> pl.LazyFrame:
+    """Return the labelled rows of a cut: features, key, time and ``_label``.
+
+    Args:
+        ws: The workspace.
+        cut: Which rows.
+        since: Only rows of this time or later.
 
     Raises:
         DataError: If there is no clean data yet, or a named column is missing.
     """
     source = source_rows(ws, cut)
+    schema = dict(source.collect_schema())
+    if since is not None:
+        source = source.filter(pl.col(_time(ws.project)) >= since)
     if PREDICTIONS not in cut.versions or LABELS not in cut.versions:
         return source
-    served = feedback_rows(ws, cut, dict(source.collect_schema()))
-    first = served.select(pl.col(_time(ws.project)).min()).collect().item()
+    first = _scan(ws, PREDICTIONS, cut).select(pl.col("_time").min()).collect().item()
     if first is None:
         return source
     history = source.filter(pl.col(_time(ws.project)) < first)
-    return pl.concat([history, served.select(source.collect_schema().names())])
+    served = feedback_rows(ws, cut, schema, since=since)
+    return pl.concat([history, served.select(list(schema))])
 
 
 def source_rows(ws: Workspace, cut: Cut, *, with_unlabelled: bool = False) -> pl.LazyFrame:
@@ -136,7 +144,8 @@ def feedback_rows(
     time = pl.col("_time").cast(schema[_time(project)]).alias(_time(project))
     return (
         served.select("_prediction_id", "_version", "_prediction", time, *columns)
-        .join(labels, on="_prediction_id", how="inner")
+        # In the order of serving, so that the same rows always make the same model.
+        .join(labels, on="_prediction_id", how="inner", maintain_order="left")
         .filter(pl.col("_label").is_not_null())
     )
 

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import polars as pl
+from polars._typing import PolarsDataType
 
 from everloop.drift import DriftReport
 from everloop.loop.controller import Controller
@@ -159,7 +160,7 @@ def read_status(ws: Workspace) -> Status | None:
         return None
 
 
-_METRICS_SCHEMA = {
+_METRICS_SCHEMA: dict[str, PolarsDataType] = {
     "time": pl.Datetime("us", "UTC"),
     "version": pl.Int64,
     "kind": pl.String,

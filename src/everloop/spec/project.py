@@ -255,8 +255,8 @@ class BoostingSpec(Record):
     """Bins of a column; fewer is faster."""
     extra_trees: bool = False
     """Whether each split's threshold is drawn at random: faster, and steadier on few rows."""
-    patience: int = Field(default=30, ge=1)
-    """Trees without gain on the tune rows before training stops."""
+    patience: int = Field(default=30, ge=0)
+    """Trees without gain on the tune rows before training stops; 0 keeps all trees."""
 
 
 class NetworkSpec(Record):
@@ -367,6 +367,7 @@ class ServeSpec(Record):
             directory, or beside the project file where the store is elsewhere, if left out.
         spool_mb: Bound on the spool; past it predictions go unlogged and are counted.
         poll_interval: How often the route is looked up.
+        ship_interval: How often the spool is committed to tables.
         threads: Threads of one model call.
     """
 
@@ -381,6 +382,7 @@ class ServeSpec(Record):
     spool: str | None = None
     spool_mb: float = Field(default=1024.0, gt=0)
     poll_interval: Duration = timedelta(milliseconds=100)
+    ship_interval: Duration = timedelta(seconds=1)
     threads: int = Field(default=1, ge=1, le=1024)
 
 

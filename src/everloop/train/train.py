@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +38,7 @@ from everloop.train.splits import LABEL, Splits
 PROFILE: Final = "profile.json"
 _PACKAGES: Final = ("lightgbm", "numpy", "onnx", "onnxruntime", "polars", "torch")
 _PARITY_ROWS: Final = 65_536
+_PROFILE_ROWS: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,18 +169,20 @@ def _prove(data: bytes, model: _Model, tune: pl.DataFrame) -> None:
 
 
 def _profile(frame: pl.DataFrame, model: _Model, project: Project) -> bytes:
-    """Profile the inputs, and what the model says of them under the output's name."""
+    """Profile the inputs, and what the model says of some of them under the output's name."""
     kinds = {c.name: c.kind for c in model.columns}
-    inputs = frame.select(list(kinds))
-    score = model.predict(frame)
-    name = OUTPUTS[model.task]
+    bins = project.monitor.bins
+    inputs = make_profile(frame.select(list(kinds)), bins=bins, kinds=kinds)
+    some = frame.gather_every(-(-frame.height // _PROFILE_ROWS))
+    score = model.predict(some)
     if model.task == "multiclass":
         best = [model.classes[code] for code in score.argmax(axis=1)]
-        inputs = inputs.with_columns(pl.Series(name, best, dtype=pl.String))
+        said = pl.Series(OUTPUTS[model.task], best, dtype=pl.String)
     else:
-        inputs = inputs.with_columns(pl.Series(name, score))
-    profile = make_profile(inputs, bins=project.monitor.bins, kinds=kinds)
-    return profile.model_dump_json().encode()
+        said = pl.Series(OUTPUTS[model.task], score)
+    scores = make_profile(said.to_frame(), bins=bins)
+    both = inputs.model_copy(update={"columns": {**inputs.columns, **scores.columns}})
+    return both.model_dump_json().encode()
 
 
 def _metrics(splits: Splits, model: _Model) -> dict[str, float]:
@@ -220,6 +224,7 @@ def _manifest(splits: Splits, project: Project, job: TrainJob, model: _Model) ->
     )
 
 
+@cache
 def library_versions() -> Mapping[str, str]:
     """Return the versions of everloop and of the libraries that make and run a model."""
     found = {"everloop": everloop.__version__}

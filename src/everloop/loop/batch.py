@@ -1,0 +1,65 @@
+"""Batch scoring: a file of rows in, the same rows with their predictions out."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from everloop.frameworks.scoring import score_frame
+from everloop.loop.workspace import Workspace
+from everloop.spec.errors import DataError
+
+_READ: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".parquet": pl.read_parquet,
+    ".csv": pl.read_csv,
+    ".jsonl": pl.read_ndjson,
+}
+
+
+def score_file(ws: Workspace, source: Path, target: Path, version: int | None) -> tuple[int, int]:
+    """Score a file; the target appears whole or not at all.
+
+    Returns:
+        Rows scored, and the version that scored them.
+
+    Raises:
+        DataError: If there is no such version, or the file cannot be read or lacks a column.
+    """
+    number = version or ws.registry.aliases().get("champion")
+    if number is None:
+        raise DataError("there is no champion yet; run `everloop run` first")
+    try:
+        bundle = ws.version_bundle(number)
+    except KeyError as error:
+        raise DataError(f"{error.args[0]}; see `everloop models`") from None
+    frame = _read(source)
+    scores = score_frame(bundle, frame, threads=ws.project.train.threads)
+    _write(frame.with_columns(pl.Series(bundle.manifest.outputs[0].name, scores)), target)
+    return frame.height, number
+
+
+def _read(source: Path) -> pl.DataFrame:
+    read = _READ.get(source.suffix)
+    if read is None:
+        raise DataError(f"{source}: found {source.suffix!r}, expected one of {', '.join(_READ)}")
+    try:
+        return read(source)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{source}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _write(frame: pl.DataFrame, target: Path) -> None:
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        if target.suffix == ".parquet":
+            frame.write_parquet(part)
+        elif target.suffix == ".csv":
+            frame.write_csv(part)
+        elif target.suffix == ".jsonl":
+            frame.write_ndjson(part)
+        else:
+            raise DataError(f"{target}: found {target.suffix!r}, expected .parquet, .csv or .jsonl")
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
