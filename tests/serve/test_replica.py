@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 import polars as pl
@@ -49,7 +49,7 @@ class Load(threading.Thread):
     def ask_one(self, request_id: str, num_rows: int) -> None:
         try:
             status, body = ask(self.connection, "/v1/predict", rows(num_rows, request_id))
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             self.failed.append(str(error))
             self.stop.set()
             return
