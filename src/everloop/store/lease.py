@@ -32,6 +32,8 @@ class Lease:
         holder: Says who holds it; unique for each process.
         length_s: How long others wait for a sign of life; renew at least three times as often.
         clock: Monotonic seconds, such as `time.monotonic`.
+        is_gone: Whether a holder is known to live no more, so that nobody waits for it; nothing is
+            known of any where it is left out.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Lease:
         holder: str,
         length_s: float,
         clock: Callable[[], float],
+        is_gone: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._objects = objects
         self._folder = check_path(path)
         self._holder = holder
         self._length_s = length_s
         self._clock = clock
+        self._is_gone = is_gone
         self._epoch: int | None = None
         self._count = 0
         self._sight: _Sight | None = None
@@ -103,7 +107,7 @@ class Lease:
 
     def _is_free(self, epoch: int) -> bool:
         record = self._read(epoch)
-        if _is_released(record, self._folder):
+        if _is_released(record, self._folder) or self._is_gone(self._holder_of(epoch)):
             return True
         now_s = self._clock()
         sight = self._sight
@@ -117,6 +121,12 @@ class Lease:
             return self._objects.get(self._renewal(epoch))
         except KeyError:
             return b""
+
+    def _holder_of(self, epoch: int) -> str:
+        try:
+            return str(json.loads(self._objects.get(self._path(epoch)))["holder"])
+        except (KeyError, ValueError):
+            return ""
 
     def _record(self, *, is_released: bool = False) -> bytes:
         record = {"holder": self._holder, "count": self._count, "is_released": is_released}
