@@ -1,12 +1,18 @@
 """The right to act: held by one controller at a time, renewed while it works."""
 
+import fcntl
+import os
 import threading
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from everloop.loop.workspace import LEASE_LENGTH_S, Workspace
-from everloop.spec.errors import ConflictError
+from everloop.spec.errors import ConflictError, UnavailableError
 from everloop.store.lease import Lease
+
+_LOOK_S = 0.5
 
 
 class Keeper:
@@ -25,9 +31,11 @@ class Keeper:
 
     def _renew(self) -> None:
         while not self._ended.wait(LEASE_LENGTH_S / 3):
-            if not self._lease.renew():
-                self.is_lost = True
-                return
+            # A store that is away for a moment is asked again; away for longer, the lease is lost.
+            with suppress(UnavailableError):
+                if not self._lease.renew():
+                    self.is_lost = True
+                    return
 
     def end(self) -> None:
         """Stop renewing and let others act."""
@@ -39,22 +47,64 @@ class Keeper:
 
 @contextmanager
 def acting(ws: Workspace) -> Iterator[Keeper]:
-    """Hold the right to act for the length of a block; wait for a holder that died.
+    """Hold the right to act for the length of a block; wait for a holder elsewhere that died.
+
+    One that died on this machine is not waited for: its lock went with it.
 
     Raises:
         ConflictError: If another controller holds it and is alive.
     """
-    lease = ws.lease()
-    waited = 0.0
-    while lease.acquire() is None:
-        if waited > LEASE_LENGTH_S + 1 or ws.clock.wait(0.5):
-            raise ConflictError(
-                f"another controller is at work on {ws.model!r}; end it (`everloop watch` or "
-                "`everloop up`), or let it do this"
-            )
-        waited += 0.5
-    keeper = Keeper(lease)
+    with _alone_here(ws) as place:
+        lease = ws.lease(place, is_alone=True)
+        waited = 0.0
+        while lease.acquire() is None:
+            if waited > LEASE_LENGTH_S + 1 or ws.clock.wait(_LOOK_S):
+                raise _at_work(ws)
+            waited += _LOOK_S
+        keeper = Keeper(lease)
+        try:
+            yield keeper
+        finally:
+            keeper.end()
+
+
+@contextmanager
+def _alone_here(ws: Workspace) -> Iterator[str]:
+    """Lock this machine's local directory for one controller; gives the directory's own name."""
+    path = ws.local("controller") / ws.model
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        yield keeper
+        waited = 0.0
+        while not _is_locked(lock):
+            if waited > LEASE_LENGTH_S + 1 or ws.clock.wait(_LOOK_S):
+                raise _at_work(ws)
+            waited += _LOOK_S
+        yield _place(lock, path)
     finally:
-        keeper.end()
+        os.close(lock)
+
+
+def _is_locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _place(lock: int, path: Path) -> str:
+    """Read the name that the first controller here gave this directory."""
+    name = path.read_text(encoding="ascii")
+    if len(name) != len(uuid.uuid4().hex):
+        name = uuid.uuid4().hex
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, name.encode(), 0)
+    return name
+
+
+def _at_work(ws: Workspace) -> ConflictError:
+    return ConflictError(
+        f"another controller is at work on {ws.model!r}; end it (`everloop watch` or "
+        "`everloop up`), or let it do this"
+    )

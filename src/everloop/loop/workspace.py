@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -98,14 +97,21 @@ class Workspace:
         """The hash-chained audit trail of decisions."""
         return Log(self.objects, f"decisions/{self.model}")
 
-    def lease(self) -> Lease:
-        """Return this process's claim to act; only the holder turns the loop."""
+    def lease(self, place: str, *, is_alone: bool) -> Lease:
+        """Return this process's claim to act; only the holder turns the loop.
+
+        Args:
+            place: Names this machine's local directory; begins the holder's name.
+            is_alone: Whether no other process of that place can be at work, so that a holder from
+                there is gone and need not be waited for.
+        """
         return Lease(
             self.objects,
             f"lease/{self.model}",
-            holder=f"{socket.gethostname()}/{uuid.uuid4().hex[:8]}",
+            holder=f"{place}/{uuid.uuid4().hex[:8]}",
             length_s=LEASE_LENGTH_S,
             clock=self.clock.monotonic,
+            is_gone=lambda holder: is_alone and holder.startswith(f"{place}/"),
         )
 
     @property
