@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import polars as pl
 from pydantic import JsonValue, TypeAdapter
 
 from everloop.loop.challenger import Making
@@ -36,8 +37,19 @@ from everloop.store.log import Entry
 
 _ACTIONS: TypeAdapter[tuple[Action, ...]] = TypeAdapter(tuple[Action, ...])
 _ATTEMPTS = 10
-# What a job may fail of without the controller failing too; it is tried again later.
-_FAILURES = (EverloopError, OSError, RuntimeError, ValueError)
+# What a job may fail of without the controller failing too; it is tried again later. A controller
+# that died of it would be started again at once, and train and die for ever.
+_FAILURES = (
+    EverloopError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    pl.exceptions.PolarsError,
+)
 
 
 class DecisionLine(Record):
@@ -127,10 +139,22 @@ class Controller:
         self._reconcile(reason)
         return version
 
+    def catch_up(self) -> None:
+        """Follow what others wrote to the trail, such as a person who promoted by hand."""
+        if self._refresh():
+            self._reconcile("decided by hand")
+
     def moment(self) -> dict[str, Any]:
         """Return the stream time, no later than now, and the wall time."""
         now, newest = self._ws.clock.now(), stream_time(self._ws)
         return {"wall_time": now, "stream_time": None if newest is None else min(newest, now)}
+
+    def _refresh(self) -> bool:
+        last = self._ws.decisions.last()
+        if last is None or last.number == self._last:
+            return False
+        self._last, self.state = self._load()
+        return True
 
     def _load(self) -> tuple[int, LoopState]:
         entry = self._ws.decisions.last()
@@ -180,7 +204,7 @@ class Controller:
 
     def _making(self, action: Retrain | Recalibrate, cut: Cut) -> Making:
         if isinstance(action, Retrain):
-            return Making(self._ws, cut)
+            return Making(self._ws, cut, also=self._champion_columns())
         manifest = self._ws.version_bundle(action.version).manifest
         fit = manifest.splits.get("fit")
         is_timed = fit is not None and manifest.time_column is not None
@@ -207,31 +231,61 @@ class Controller:
         )
 
     def _fail(self, job: int, error: Exception) -> None:
-        self.handle(TrainingFailed(**self.moment(), job=job, error=str(error)))
+        text = (
+            str(error) if isinstance(error, EverloopError) else f"{type(error).__name__}: {error}"
+        )
+        self.handle(TrainingFailed(**self.moment(), job=job, error=text))
 
     def _reconcile(self, reason: str) -> None:
-        """Make aliases and route say what the state says."""
+        """Make aliases and route say what the newest state says.
+
+        Raises:
+            ConflictError: If others kept moving them.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                self._align(reason)
+            except ConflictError:
+                continue
+            return
+        raise ConflictError(f"routes/{self._ws.model}: other writers were first; retry later")
+
+    def _align(self, reason: str) -> None:
+        # The numbers are read before the state: whoever decides later also moves later, and then
+        # either this move is refused or theirs follows it.
+        moves, route = self._ws.registry.moves(), self._ws.routes.current()
+        aliases = self._ws.registry.aliases()
+        self._refresh()
         champion = self.state.champion
         if champion is None:
             return
-        aliases = self._ws.registry.aliases()
         wanted: Mapping[str, int | None] = {"champion": champion, "former": self.state.former}
-        moves = {name: to for name, to in wanted.items() if aliases.get(name) != to}
-        if moves:
-            self._ws.registry.move(moves, reason=reason)
+        changes = {name: to for name, to in wanted.items() if aliases.get(name) != to}
+        if changes:
+            self._ws.registry.move(changes, reason=reason, expect=len(moves))
         target = RouteTarget(version=champion, bundle=self._bundle(champion))
-        route = self._ws.routes.current()
         if route is None or route.live != (target,):
-            self._ws.routes.publish([target], reason=reason)
+            number = 0 if route is None else route.number
+            self._ws.routes.publish([target], reason=reason, expect=number)
+
+    def _champion_columns(self) -> tuple[str, ...]:
+        if self.state.champion is None:
+            return ()
+        manifest = self._ws.bundles.manifest(self._bundle(self.state.champion))
+        return tuple(column.name for column in manifest.columns)
 
     def _bundle(self, version: int) -> str:
         return self._ws.registry.version(version).bundle
 
     def _check_version(self, version: int) -> None:
         try:
-            self._ws.registry.version(version)
+            bundle = self._bundle(version)
         except KeyError as error:
             raise DataError(f"{error.args[0]}; see `everloop models`") from None
+        try:
+            self._ws.bundles.open(bundle)
+        except KeyError:
+            raise DataError(f"version {version}: its bundle was freed by `everloop gc`") from None
 
 
 def decision_lines(ws: Workspace) -> list[DecisionLine]:
