@@ -1,6 +1,6 @@
 """One challenger: trained, compressed and judged, each step recorded and never done twice."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -38,17 +38,28 @@ class Making:
         runs: The stage runs so far, and whether each was done now.
     """
 
-    def __init__(self, ws: Workspace, cut: Cut, *, since: datetime | None = None) -> None:
+    def __init__(
+        self,
+        ws: Workspace,
+        cut: Cut,
+        *,
+        since: datetime | None = None,
+        also: Iterable[str] = (),
+    ) -> None:
         """Prepare; rows are read when a stage first needs them.
 
         Args:
             ws: The workspace.
             cut: Which rows.
             since: Only rows of this time or later, where the older ones are not needed.
+            also: Columns that the champion needs, so that the gate can score it after the project
+                file named others.
         """
         self._ws = ws
         self._cut = cut
         self._since = since
+        # Without train.features every column of the data is learned from, so none may be added.
+        self._also = tuple(also) if ws.project.train.features is not None else ()
         self.runs: list[tuple[Run, bool]] = []
 
     def trained(self) -> str:
@@ -149,7 +160,9 @@ class Making:
             return None
         inputs = self._compress_inputs(str(trained.outputs["bundle"]))
         compressed = ledger.find("compress", stage_key("compress", inputs))
-        return None if compressed is None else str(compressed.outputs["bundle"])
+        if compressed is None or not self._is_kept(compressed):
+            return None
+        return str(compressed.outputs["bundle"])
 
     def _train_inputs(self) -> dict[str, JsonValue]:
         return self._settings("train", "columns", "monitor") | self._rows_key()
@@ -163,9 +176,17 @@ class Making:
         inputs: Mapping[str, JsonValue],
         work: Callable[[], Mapping[str, JsonValue]],
     ) -> str:
-        run = self._ws.ledger.run(stage, inputs, work)
+        run = self._ws.ledger.run(stage, inputs, work, is_kept=self._is_kept)
         self.runs.append(run)
         return str(run[0].outputs["bundle"])
+
+    def _is_kept(self, run: Run) -> bool:
+        """Whether the bundle that a run made was not freed since."""
+        try:
+            self._ws.bundles.manifest(str(run.outputs["bundle"]))
+        except KeyError:
+            return False
+        return True
 
     def _write(self, draft: Draft) -> dict[str, JsonValue]:
         bundle = self._ws.bundles.write(draft)
@@ -176,7 +197,7 @@ class Making:
 
     @cached_property
     def _splits(self) -> Splits:
-        rows = labelled_rows(self._ws, self._cut, since=self._since).collect()
+        rows = labelled_rows(self._ws, self._cut, since=self._since, also=self._also).collect()
         return split(rows, self._ws.project)
 
     def _settings(self, *sections: str) -> dict[str, JsonValue]:

@@ -3,7 +3,7 @@
 Everything here is lazy and pinned to table versions, so that a resumed run sees the same rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -37,10 +37,16 @@ class Cut:
         return tuple(DataVersion(table=t, version=v) for t, v in sorted(self.versions.items()))
 
 
-def cut_now(ws: Workspace, *, until: datetime | None = None) -> Cut:
-    """Pin every table that labelled rows come from at its newest version."""
+def cut_now(ws: Workspace, *, until: datetime | None = None, with_served: bool = False) -> Cut:
+    """Pin every table that labelled rows come from at its newest version.
+
+    Args:
+        ws: The workspace.
+        until: Only labels known by this moment.
+        with_served: Pin what was served even where the model does not learn from it.
+    """
     names = [f"clean/{source.name}" for source in ws.project.sources]
-    if ws.project.train.rows == "feedback":
+    if with_served or ws.project.train.rows == "feedback":
         names += [PREDICTIONS, LABELS]
     found = {name: ws.tables.table(name).version() for name in names}
     return Cut({name: version for name, version in found.items() if version >= 0}, until)
@@ -69,33 +75,44 @@ def label_columns(project: Project) -> tuple[str, ...]:
     return tuple(label_expression(project).meta.root_names())
 
 
-def labelled_rows(ws: Workspace, cut: Cut, *, since: datetime | None = None) -> pl.LazyFrame:
+def labelled_rows(
+    ws: Workspace, cut: Cut, *, since: datetime | None = None, also: Iterable[str] = ()
+) -> pl.LazyFrame:
     """Return the labelled rows of a cut: features, key, time and ``_label``.
 
     Args:
         ws: The workspace.
         cut: Which rows.
         since: Only rows of this time or later.
+        also: More columns, such as an older model's; those that the data has are added.
 
     Raises:
         DataError: If there is no clean data yet, or a named column is missing.
     """
-    source = source_rows(ws, cut)
+    source = source_rows(ws, cut, also=also)
     schema = dict(source.collect_schema())
     if since is not None:
         source = source.filter(pl.col(_time(ws.project)) >= since)
     if PREDICTIONS not in cut.versions or LABELS not in cut.versions:
         return source
-    first = _scan(ws, PREDICTIONS, cut).select(pl.col("_time").min()).collect().item()
-    if first is None:
+    # Read at once: to say where the history ends takes the same join as the rows themselves.
+    served = feedback_rows(ws, cut, schema, since=since).select(list(schema)).collect()
+    name = ws.project.main.time
+    if name is None:
+        return pl.concat([source, served.lazy()])
+    # What was asked without ever being labelled, such as a try with an old row, ends no history.
+    time = pl.col(name)
+    every = served if since is None else feedback_rows(ws, cut, schema).select(name).collect()
+    first = every[name].min()
+    if not isinstance(first, datetime):
         return source
-    history = source.filter(pl.col(_time(ws.project)) < first)
-    served = feedback_rows(ws, cut, schema, since=since)
-    return pl.concat([history, served.select(list(schema))])
+    return pl.concat([source.filter(time < first), served.lazy()])
 
 
-def source_rows(ws: Workspace, cut: Cut, *, with_unlabelled: bool = False) -> pl.LazyFrame:
-    """Return the source's clean rows, joined, with their label."""
+def source_rows(
+    ws: Workspace, cut: Cut, *, with_unlabelled: bool = False, also: Iterable[str] = ()
+) -> pl.LazyFrame:
+    """Return the source's clean rows, joined, with their label; ``also`` as in `labelled_rows`."""
     project = ws.project
     frames = {s.name: _scan(ws, f"clean/{s.name}", cut) for s in project.sources}
     joined = join(frames[project.main.name], project, frames)
@@ -105,7 +122,8 @@ def source_rows(ws: Workspace, cut: Cut, *, with_unlabelled: bool = False) -> pl
     if cut.until is not None:
         frame = frame.filter(pl.col(_time(project)) <= _newest_known(project, cut.until))
     schema = frame.collect_schema()
-    wanted = _columns(project, features_of(project, schema))
+    more = [name for name in also if name in schema and name not in label_columns(project)]
+    wanted = dict.fromkeys([*_columns(project, features_of(project, schema)), *more])
     return frame.select(
         *(plain(pl.col(name), schema[name]) for name in wanted),
         plain(pl.col("_label"), schema["_label"]),
@@ -117,31 +135,37 @@ def feedback_rows(
 ) -> pl.LazyFrame:
     """Return logged rows whose label has come, with their id, prediction and version.
 
+    A request that was sent twice under one id counts once, as it was answered last; of labels, the
+    last one counts. Where the project names no time column, ``_time`` says when it was answered.
+
     Args:
         ws: The workspace.
         cut: Which rows.
-        schema: Of `source_rows`: logged columns and labels are read as these types.
+        schema: Of `source_rows`: logged columns and labels are read as these types; a column that
+            was never logged is null.
         since: Only rows of this time or later.
     """
     project = ws.project
     served = _scan(ws, PREDICTIONS, cut).filter(pl.col("_time").is_not_null())
+    served = served.unique("_prediction_id", keep="last", maintain_order=True)
     if since is not None:
         served = served.filter(pl.col("_time") >= since)
     if cut.until is not None:
         served = served.filter(pl.col("_time") <= _newest_known(project, cut.until))
     labels = (
         _scan(ws, LABELS, cut)
-        .sort("_received_at")
+        .sort("_received_at", maintain_order=True)
         .unique("_prediction_id", keep="last", maintain_order=True)
         .select("_prediction_id", read_label(pl.col("_label"), schema["_label"]).alias("_label"))
     )
-    wanted = [name for name in schema if name not in {"_label", _time(project)}]
+    time_name = project.main.time or "_time"
+    wanted = [name for name in schema if name not in {"_label", time_name}]
     have = served.collect_schema()
     columns = [
         (pl.col(name) if name in have else pl.lit(None)).cast(schema[name]).alias(name)
         for name in wanted
     ]
-    time = pl.col("_time").cast(schema[_time(project)]).alias(_time(project))
+    time = pl.col("_time").alias(time_name)
     return (
         served.select("_prediction_id", "_version", "_prediction", time, *columns)
         # In the order of serving, so that the same rows always make the same model.

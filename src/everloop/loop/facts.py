@@ -29,7 +29,7 @@ class Looking:
         """
         self._ws = ws
         self._now = now
-        self._cut = cut_now(ws)
+        self._cut = cut_now(ws, with_served=True)
         self._schema = dict(source_rows(ws, self._cut).collect_schema())
 
     @property
@@ -42,7 +42,8 @@ class Looking:
         if not self.has_feedback:
             return []
         window = self._ws.project.monitor.window
-        rows = self._labelled(self._now - self._ws.project.label.known_after - window)
+        since = self._now - self._ws.project.label.known_after - window
+        rows = self._labelled(since, bundle)
         return newest_metrics(rows, self._job(bundle), window=window)
 
     def drift(self, bundle: Bundle) -> DriftReport | None:
@@ -50,11 +51,18 @@ class Looking:
         if PREDICTIONS not in self._cut.versions:
             return None
         reference = Profile.model_validate_json(bundle.files["profile.json"])
-        names = [column.name for column in bundle.manifest.columns]
+        names = _names(bundle)
         table = self._ws.tables.table(PREDICTIONS)
+        served = table.scan(self._cut.versions[PREDICTIONS]).filter(
+            pl.col("_time") > self._now - self._ws.project.monitor.window
+        )
+        # Another version may have been sent fewer columns; their absence is no drift.
+        versions = served.select(pl.col("_version").unique()).collect()["_version"].to_list()
+        like = [number for number in versions if self._columns_of(number) >= set(names)]
+        if not like:
+            return None
         recent = (
-            table.scan(self._cut.versions[PREDICTIONS])
-            .filter(pl.col("_time") > self._now - self._ws.project.monitor.window)
+            served.filter(pl.col("_version").is_in(like))
             .select(*names, pl.col("_prediction").alias(bundle.manifest.outputs[0].name))
             .collect()
         )
@@ -67,8 +75,10 @@ class Looking:
         spec = self._ws.project.retrain
         since = max(promoted_at, self._now - spec.rollback_window)
         new, old = self._ws.version_bundle(champion), self._ws.version_bundle(former)
+        if new.manifest.task != old.manifest.task or not set(_names(old)) <= set(_names(new)):
+            return None  # what the former one needs is no longer sent
         job = self._job(new)
-        rows, target, _ = read_predictions(self._labelled(since), job)
+        rows, target, _ = read_predictions(self._labelled(since, new), job)
         if rows.height < spec.rollback_min_rows:
             return None
         name = self._ws.project.gate.metric or default_metric(new.manifest.task)
@@ -83,23 +93,45 @@ class Looking:
             return None
         return Comparison(version=champion, former=former, num_rows=rows.height, gain=gain)
 
-    def _labelled(self, since: datetime) -> pl.DataFrame:
-        return feedback_rows(self._ws, self._cut, self._schema, since=since).collect()
+    def _labelled(self, since: datetime, bundle: Bundle) -> pl.DataFrame:
+        # The project file may name other columns by now than this version was made of.
+        inputs = {column.name: _TYPES[column.kind] for column in bundle.manifest.columns}
+        schema = {**inputs, **self._schema}
+        return feedback_rows(self._ws, self._cut, schema, since=since).collect()
+
+    def _columns_of(self, version: int) -> set[str]:
+        try:
+            digest = self._ws.registry.version(version).bundle
+            return {column.name for column in self._ws.bundles.manifest(digest).columns}
+        except KeyError:
+            return set()  # it was freed since
 
     def _job(self, bundle: Bundle) -> LiveJob:
         project = self._ws.project
-        assert project.main.time is not None  # feedback has a stream time, so a time column
         return LiveJob(
             task=bundle.manifest.task,
             classes=bundle.manifest.classes,
-            time=project.main.time,
+            time=project.main.time or "_time",
             min_rows=project.monitor.min_rows,
         )
 
 
 def num_labelled(ws: Workspace, cut: Cut) -> int:
-    """Return how many labels have come so far: logged ones, or the source's rows."""
-    if ws.project.train.rows == "feedback":
-        return ws.tables.table(LABELS).num_rows(cut.versions.get(LABELS, -1))
-    name = f"clean/{ws.project.main.name}"
-    return ws.tables.table(name).num_rows(cut.versions.get(name))
+    """Return about how many labelled rows there are: the source's rows, and logged labels.
+
+    A label that came twice or for an unknown prediction counts too: the number only says when there
+    is something new, so it is read from the tables' logs, at no cost that grows with the rows.
+    """
+    names = [f"clean/{ws.project.main.name}", LABELS]
+    return sum(ws.tables.table(name).num_rows() for name in names if name in cut.versions)
+
+
+def _names(bundle: Bundle) -> list[str]:
+    return [column.name for column in bundle.manifest.columns]
+
+
+_TYPES: dict[str, pl.DataType] = {
+    "number": pl.Float64(),
+    "category": pl.String(),
+    "time": pl.Datetime("us", "UTC"),
+}

@@ -56,6 +56,8 @@ class Ledger:
         stage: str,
         inputs: Mapping[str, JsonValue],
         work: Callable[[], Mapping[str, JsonValue]],
+        *,
+        is_kept: Callable[[Run], bool] = lambda _: True,
     ) -> tuple[Run, bool]:
         """Do the work of a stage, unless a run with the same key is done.
 
@@ -63,13 +65,14 @@ class Ledger:
             stage: The stage, such as ``train``.
             inputs: Everything the result depends on: settings, versions, digests.
             work: Does it; what it returns is kept.
+            is_kept: Whether what an earlier run made is still there; it is made again if not.
 
         Returns:
             The run, and whether it was done now.
         """
         key = stage_key(stage, inputs)
         done = self.find(stage, key)
-        if done is not None:
+        if done is not None and is_kept(done):
             return done, False
         started_at, wall, cpu = self._clock.now().isoformat(), time.monotonic(), time.process_time()
 
@@ -92,6 +95,9 @@ class Ledger:
                 f"ledger/failed/{stage}-{key[:16]}.json", record("failed", {"error": str(error)})
             )
             raise
+        if done is not None:
+            self._put(_path(stage, key), run)
+            return run, True
         return self._put_new(run), True
 
     def find(self, stage: str, key: str) -> Run | None:
