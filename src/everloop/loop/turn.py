@@ -7,6 +7,7 @@ from everloop.loop.dataset import cut_now
 from everloop.loop.keeper import acting
 from everloop.loop.ledger import Run
 from everloop.loop.workspace import Workspace
+from everloop.spec.errors import DataError
 from everloop.spec.record import Record
 from everloop.validate import CleanReport, clean
 
@@ -111,13 +112,18 @@ def _promote(ws: Workspace) -> dict[str, object]:
     since = ws.clock.now().isoformat()
     controller.resume()
     known = Making(ws, cut_now(ws)).known()
-    if known is None or known not in {version.bundle for version in ws.registry.versions()}:
+    registered = {version.bundle for version in ws.registry.versions()}
+    has_failed = controller.state.job is not None
+    if known is None or known not in registered or has_failed:
         controller.retrain_by_hand("everloop run")
+    decisions = tuple(decision_lines(ws)[before:])
+    if decisions and decisions[-1].kind == "failed":
+        raise DataError("\n".join(decisions[-1].reasons))
     stages = tuple(
         StageLine(run=run, is_new=True) for run in ws.ledger.runs() if run.started_at >= since
     )
     return {
         "stages": stages,
-        "decisions": tuple(decision_lines(ws)[before:]),
+        "decisions": decisions,
         "champion": controller.state.champion,
     }

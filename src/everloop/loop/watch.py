@@ -1,6 +1,6 @@
 """Keeps turning the loop: looks at what came in, asks the decision core, acts."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 from polars._typing import PolarsDataType
@@ -19,6 +19,7 @@ from everloop.spec.errors import EverloopError
 from everloop.spec.record import Record
 
 _COMPACT_EVERY = 64
+_YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class Status(Record):
@@ -76,11 +77,15 @@ class Watch:
             self._ws.tables.table(name).version()
             for name in (PREDICTIONS, LABELS, f"clean/{self._ws.project.main.name}")
         )
-        if seen != self._seen:
-            self._decide()
-            self._seen = seen
-        elif self._controller.state.job is not None:
-            self._controller.handle(Tick(**self._controller.moment()))
+        try:
+            self._controller.catch_up()
+            if seen != self._seen:
+                self._decide()
+                self._seen = seen
+            elif self._controller.state.job is not None:
+                self._controller.handle(Tick(**self._controller.moment()))
+        except EverloopError as error:
+            trouble = str(error)
         self._note(trouble)
 
     def _decide(self) -> None:
@@ -135,7 +140,9 @@ class Watch:
         if not rows:
             return
         table = self._ws.tables.table(METRICS)
-        table.append(pl.DataFrame(rows, schema=_METRICS_SCHEMA, orient="row"))
+        frame = pl.DataFrame(rows, schema=_METRICS_SCHEMA, orient="row")
+        # A watch that was killed before it decided looks at the same moment again.
+        table.append(frame, app="watch", offset=(now - _YEAR_1) // timedelta(microseconds=1))
         self._num_observed += 1
         if self._num_observed % _COMPACT_EVERY == 0:
             table.compact()
