@@ -57,7 +57,10 @@ def read_page(ws: Workspace) -> StatusData:
         aliases=aliases,
         champion=None
         if champion is None
-        else Champion(version=lines[champion[0] - 1], metrics=champion[1].manifest.metrics),
+        else Champion(
+            version=next(line for line in lines if line.number == champion[0]),
+            metrics=champion[1].manifest.metrics,
+        ),
         windows=_windows(metrics),
         drift=_newest_drift(metrics),
         psi_limit=ws.project.monitor.psi,
@@ -79,14 +82,17 @@ def console_decisions(ws: Workspace) -> tuple[DecisionLine, ...]:
 
 
 def version_lines(ws: Workspace) -> tuple[VersionLine, ...]:
-    """Return every version with what its manifest and the gate say."""
+    """Return every version with what its manifest and the gate say, but those that gc freed."""
     scores = _gate_scores(ws)
     names: dict[int, list[str]] = {}
     for alias, number in ws.registry.aliases().items():
         names.setdefault(number, []).append(alias)
     lines = []
     for version in ws.registry.versions():
-        manifest = ws.bundles.open(version.bundle).manifest
+        try:
+            manifest = ws.bundles.manifest(version.bundle)
+        except KeyError:
+            continue
         fit = manifest.splits.get("fit")
         lines.append(
             VersionLine(
@@ -108,7 +114,7 @@ def _gate_scores(ws: Workspace) -> dict[str, float]:
     for run in ws.ledger.runs():
         evidence: Any = run.outputs.get("evidence")
         if run.stage == "gate" and isinstance(evidence, dict):
-            score = evidence.get("challenger_score")
+            score = evidence["scores"].get(evidence["metric"])
             if isinstance(score, float):
                 found[str(run.outputs["bundle"])] = score
     return found
