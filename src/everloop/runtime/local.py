@@ -137,7 +137,8 @@ def _reason(code: int) -> str:
 
 def end_with_parent() -> None:
     """End this process when its supervisor is gone, however that died; does nothing without one."""
-    parent = os.environ.get(_PARENT)
+    # Taken out, so that what this process starts does not take it for its own.
+    parent = os.environ.pop(_PARENT, None)
     if parent is None:
         return
 
