@@ -30,7 +30,7 @@ sys.path.insert(0, str(FLIGHTS))
 from prepare import history, prepare  # noqa: E402
 
 from everloop.frameworks.scoring import score_frame  # noqa: E402
-from everloop.loop.controller import Controller  # noqa: E402
+from everloop.loop.controller import Controller, decision_lines  # noqa: E402
 from everloop.loop.dataset import LABELS, PREDICTIONS, Cut, cut_now, source_rows  # noqa: E402
 from everloop.loop.events import Observed  # noqa: E402
 from everloop.loop.facts import Looking, num_labelled  # noqa: E402
@@ -42,6 +42,7 @@ from everloop.rows.fit import fit_columns  # noqa: E402
 from everloop.rows.vectorised import encode  # noqa: E402
 from everloop.validate.join import join  # noqa: E402
 
+VERBOSE = "-v" in sys.argv
 WEEK = timedelta(days=7)
 START = datetime(2013, 3, 1, 5, tzinfo=UTC)
 Scores = npt.NDArray[np.float64]
@@ -70,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--weeks", type=int, default=44)
+    parser.add_argument("-v", action="store_true", help="show the decisions")
     parser.add_argument("--no-rivals", action="store_true")
     parser.add_argument("--project", type=Path, default=FLIGHTS / "everloop.toml")
     options = parser.parse_args()
@@ -140,6 +142,9 @@ def _replay(project: Path, seed: int, num_weeks: int) -> Iterator[Outcome]:
         live.trainings = sum(run.stage in ("train", "recalibrate") for run in runs) - 1
         live.promotions = len(ws.registry.moves()) - 1
         _tell_stages(runs)
+        if VERBOSE:
+            for line in decision_lines(ws):
+                print("   ", line.time[:10], line.kind, line.version, "; ".join(line.reasons))
         yield frozen
         yield live
     finally:

@@ -100,13 +100,15 @@ def labelled_rows(
     name = ws.project.main.time
     if name is None:
         return pl.concat([source, served.lazy()])
-    # What was asked without ever being labelled, such as a try with an old row, ends no history.
-    time = pl.col(name)
-    every = served if since is None else feedback_rows(ws, cut, schema).select(name).collect()
-    first = every[name].min()
-    if not isinstance(first, datetime):
-        return source
-    return pl.concat([source.filter(time < first), served.lazy()])
+    history = source.collect()
+    if since is not None and not history.is_empty():
+        first = feedback_rows(ws, cut, schema).select(pl.col(name).min()).collect().item()
+    else:
+        first = served[name].min()
+    if first is not None:
+        # What was asked without ever being labelled, such as a try with an old row, ends nothing.
+        history = history.filter(pl.col(name) < first)
+    return pl.concat([history, served]).lazy()
 
 
 def source_rows(
@@ -147,14 +149,16 @@ def feedback_rows(
     """
     project = ws.project
     served = _scan(ws, PREDICTIONS, cut).filter(pl.col("_time").is_not_null())
-    served = served.unique("_prediction_id", keep="last", maintain_order=True)
-    if since is not None:
-        served = served.filter(pl.col("_time") >= since)
+    logged = _scan(ws, LABELS, cut)
     if cut.until is not None:
         served = served.filter(pl.col("_time") <= _newest_known(project, cut.until))
+    if since is not None:
+        served = served.filter(pl.col("_time") >= since)
+        # A few days of rows out of a year: most labels need not be put in order.
+        logged = logged.join(served.select("_prediction_id"), on="_prediction_id", how="semi")
+    served = served.unique("_prediction_id", keep="last", maintain_order=True)
     labels = (
-        _scan(ws, LABELS, cut)
-        .sort("_received_at", maintain_order=True)
+        logged.sort("_received_at", maintain_order=True)
         .unique("_prediction_id", keep="last", maintain_order=True)
         .select("_prediction_id", read_label(pl.col("_label"), schema["_label"]).alias("_label"))
     )
