@@ -4,7 +4,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.loop.conftest import Small
 
 from everloop.loop.dataset import (
     Cut,
@@ -18,6 +17,7 @@ from everloop.loop.dataset import (
 from everloop.loop.facts import num_labelled
 from everloop.spec.errors import DataError
 from everloop.testing import make_rows
+from tests.loop.conftest import Small
 
 FEEDBACK = {"train": {"rows": "feedback"}}
 

@@ -35,7 +35,12 @@ def score_file(ws: Workspace, source: Path, target: Path, version: int | None) -
         raise DataError(f"{error.args[0]}; see `everloop models`") from None
     frame = _read(source)
     scores = score_frame(bundle, frame, threads=ws.project.train.threads)
-    _write(frame.with_columns(pl.Series(bundle.manifest.outputs[0].name, scores)), target)
+    name, classes = bundle.manifest.outputs[0].name, bundle.manifest.classes
+    if scores.ndim > 1 and target.suffix == ".csv":  # a cell of CSV holds one number
+        parts = [pl.Series(f"{name}.{one}", scores[:, i]) for i, one in enumerate(classes)]
+    else:
+        parts = [pl.Series(name, scores)]
+    _write(frame.with_columns(parts), target)
     return frame.height, number
 
 

@@ -279,13 +279,9 @@ class Controller:
 
     def _check_version(self, version: int) -> None:
         try:
-            bundle = self._bundle(version)
+            self._ws.version_bundle(version)
         except KeyError as error:
             raise DataError(f"{error.args[0]}; see `everloop models`") from None
-        try:
-            self._ws.bundles.open(bundle)
-        except KeyError:
-            raise DataError(f"version {version}: its bundle was freed by `everloop gc`") from None
 
 
 def decision_lines(ws: Workspace) -> list[DecisionLine]:

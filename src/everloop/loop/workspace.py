@@ -13,6 +13,7 @@ from everloop.loop.ledger import Ledger
 from everloop.registry.routes import Routes
 from everloop.registry.versions import Registry
 from everloop.runtime.clock import Clock, SystemClock
+from everloop.spec.errors import DataError
 from everloop.spec.file import DEFAULT_FILE, load_project
 from everloop.spec.progress import Progress, no_progress
 from everloop.spec.project import Project
@@ -131,8 +132,17 @@ class Workspace:
         return self.objects.local_path(name) or self.root / ".everloop" / name
 
     def version_bundle(self, number: int) -> Bundle:
-        """Open the bundle of a version, verified."""
-        return self.bundles.open(self.registry.version(number).bundle)
+        """Open the bundle of a version, verified.
+
+        Raises:
+            KeyError: If there is no such version.
+            DataError: If its bundle was freed.
+        """
+        digest = self.registry.version(number).bundle
+        try:
+            return self.bundles.open(digest)
+        except KeyError:
+            raise DataError(f"version {number}: its bundle was freed by `everloop gc`") from None
 
     def champion(self) -> tuple[int, Bundle] | None:
         """Return the version now serving and its bundle, if there is one."""
