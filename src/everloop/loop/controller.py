@@ -140,9 +140,12 @@ class Controller:
         return version
 
     def catch_up(self) -> None:
-        """Follow what others wrote to the trail, such as a person who promoted by hand."""
-        if self._refresh():
-            self._reconcile("decided by hand")
+        """Follow what others wrote to the trail, such as a person who promoted by hand.
+
+        What they decided is carried out too, in case they were killed before they could.
+        """
+        self._refresh()
+        self._reconcile("decided by hand")
 
     def moment(self) -> dict[str, Any]:
         """Return the stream time, no later than now, and the wall time."""
@@ -247,7 +250,9 @@ class Controller:
                 self._align(reason)
             except ConflictError:
                 continue
-            return
+            # Whoever decided meanwhile may have found everything as they wanted it, before this.
+            if not self._refresh():
+                return
         raise ConflictError(f"routes/{self._ws.model}: other writers were first; retry later")
 
     def _align(self, reason: str) -> None:
