@@ -5,6 +5,7 @@ from everloop.loop.challenger import Making
 from everloop.loop.controller import Controller, DecisionLine, decision_lines
 from everloop.loop.dataset import cut_now
 from everloop.loop.keeper import acting
+from everloop.loop.labels import pass_on_labels
 from everloop.loop.ledger import Run
 from everloop.loop.workspace import Workspace
 from everloop.spec.errors import DataError
@@ -75,8 +76,8 @@ def take_in(ws: Workspace) -> tuple[IngestReport, ...]:
 
 
 def clean_all(ws: Workspace) -> tuple[CleanReport, ...]:
-    """Validate every source's new rows."""
-    return tuple(
+    """Validate every source's new rows, and pass on the labels among them."""
+    reports = tuple(
         clean(
             source,
             ws.project,
@@ -87,6 +88,8 @@ def clean_all(ws: Workspace) -> tuple[CleanReport, ...]:
         )
         for source in ws.project.sources
     )
+    pass_on_labels(ws)
+    return reports
 
 
 def _make(ws: Workspace, to: str) -> dict[str, object]:

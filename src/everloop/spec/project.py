@@ -145,6 +145,20 @@ class JoinSpec(Record):
     window: WindowSpec | None = None
 
 
+class LabelsSpec(Record):
+    """`[labels]`: a source that brings late labels of served rows, beside ``POST /v1/labels``.
+
+    Attributes:
+        source: Its name among the sources, not the main one.
+        id: Its column with the prediction's id.
+        label: Its column with the label.
+    """
+
+    source: Name
+    id: Column = "prediction_id"
+    label: Column = "label"
+
+
 class FilterSpec(Record):
     """`[filter]`: rows of the main source that are valid but not wanted; they are counted.
 
@@ -460,6 +474,7 @@ class Project(Record):
     store: StoreSpec = StoreSpec()
     sources: tuple[SourceSpec, ...] = Field(min_length=1, max_length=100)
     join: Annotated[tuple[JoinSpec, ...], BeforeValidator(_as_list)] = ()
+    labels: LabelsSpec | None = None
     filter: FilterSpec = FilterSpec()
     columns: dict[Column, ColumnSpec] = Field(default_factory=dict)
     rules: tuple[RuleSpec, ...] = ()
@@ -498,7 +513,7 @@ class Project(Record):
     def _check_across(self) -> "Project":
         # Only what no single section can see is checked here; `spec/file.py` splits the text at
         # line breaks into one problem each.
-        found = [*_check_sources(self), *_check_joins(self)]
+        found = [*_check_sources(self), *_check_references(self)]
         if found:
             raise ValueError("\n".join(found))
         return self
@@ -526,9 +541,12 @@ def _check_sources(project: Project) -> list[str]:
     return found
 
 
-def _check_joins(project: Project) -> list[str]:
+def _check_references(project: Project) -> list[str]:
     names = [source.name for source in project.sources[1:]]
     found = []
+    if project.labels is not None and project.labels.source not in names:
+        others = ", ".join(names) or "none: add a second [[sources]]"
+        found.append(f"labels.source: found {project.labels.source!r}, expected one of {others}")
     for i, join in enumerate(project.join):
         if join.source not in names:
             others = ", ".join(names) or "none: add a second [[sources]]"
