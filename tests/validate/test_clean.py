@@ -129,7 +129,13 @@ def test_a_setting_that_cannot_be_used_is_named(
 
 def test_bounds_on_text_are_a_mistake_of_the_project(make_mill: Any) -> None:
     with pytest.raises(ProjectError, match=r"columns\.a: min and max need a number"):
-        make_mill(columns={"a": {"min": 1}}).clean({"a": ["x"]})
+        make_mill(columns={"a": {"kind": "category", "min": 1}}).clean({"a": ["x"]})
+
+
+def test_bounds_alone_say_that_a_column_holds_numbers(make_mill: Any) -> None:
+    mill = make_mill(columns={"a": {"min": 1}}, validate={"max_bad_ratio": 1})
+    assert mill.clean({"a": ["x", "3", "0", None]}).quarantined == {"a.kind": 1, "a.min": 1}
+    assert mill.clean_.scan().collect()["a"].to_list() == [3.0, None]
 
 
 @pytest.mark.parametrize("then", ["a < 5", "a < 3"])

@@ -1,7 +1,6 @@
 """Batch scoring: a file of rows in, the same rows with their predictions out."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -9,12 +8,9 @@ import polars as pl
 from everloop.frameworks.scoring import score_frame
 from everloop.loop.workspace import Workspace
 from everloop.spec.errors import DataError
+from everloop.spec.manifest import Manifest
 
-_READ: dict[str, Callable[[Path], pl.DataFrame]] = {
-    ".parquet": pl.read_parquet,
-    ".csv": pl.read_csv,
-    ".jsonl": pl.read_ndjson,
-}
+_ENDINGS = (".parquet", ".csv", ".jsonl")
 
 
 def score_file(ws: Workspace, source: Path, target: Path, version: int | None) -> tuple[int, int]:
@@ -33,7 +29,9 @@ def score_file(ws: Workspace, source: Path, target: Path, version: int | None) -
         bundle = ws.version_bundle(number)
     except KeyError as error:
         raise DataError(f"{error.args[0]}; see `everloop models`") from None
-    frame = _read(source)
+    if not target.parent.is_dir():
+        raise DataError(f"{target}: there is no folder {target.parent}; make it first")
+    frame = _read(source, bundle.manifest)
     scores = score_frame(bundle, frame, threads=ws.project.train.threads)
     name, classes = bundle.manifest.outputs[0].name, bundle.manifest.classes
     if scores.ndim > 1 and target.suffix == ".csv":  # a cell of CSV holds one number
@@ -44,14 +42,26 @@ def score_file(ws: Workspace, source: Path, target: Path, version: int | None) -
     return frame.height, number
 
 
-def _read(source: Path) -> pl.DataFrame:
-    read = _READ.get(source.suffix)
-    if read is None:
-        raise DataError(f"{source}: found {source.suffix!r}, expected one of {', '.join(_READ)}")
+def _read(source: Path, manifest: Manifest) -> pl.DataFrame:
     try:
-        return read(source)
+        if source.suffix == ".parquet":
+            return pl.read_parquet(source)
+        if source.suffix == ".csv":
+            return pl.read_csv(
+                source, infer_schema_length=None, schema_overrides=_text_columns(source, manifest)
+            )
+        if source.suffix == ".jsonl":
+            return pl.read_ndjson(source, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{source}: cannot be read: {str(error).splitlines()[0]}") from None
+    raise DataError(f"{source}: found {source.suffix!r}, expected one of {', '.join(_ENDINGS)}")
+
+
+def _text_columns(source: Path, manifest: Manifest) -> dict[str, type[pl.String]]:
+    """Name the columns that the model takes as text, even where all values look like numbers."""
+    names = pl.read_csv(source, n_rows=0).columns
+    inputs = {tensor.name for tensor in manifest.inputs if tensor.datatype == "BYTES"}
+    return {name: pl.String for name in names if name in inputs}
 
 
 def _write(frame: pl.DataFrame, target: Path) -> None:

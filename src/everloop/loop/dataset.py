@@ -14,7 +14,7 @@ from everloop.spec.errors import DataError
 from everloop.spec.manifest import DataVersion
 from everloop.spec.project import Project
 from everloop.validate.join import join
-from everloop.validate.label import label_expression
+from everloop.validate.label import check_label, label_expression
 
 PREDICTIONS, LABELS, METRICS = "predictions", "labels", "metrics"
 
@@ -118,7 +118,8 @@ def source_rows(
     project = ws.project
     frames = {s.name: _scan(ws, f"clean/{s.name}", cut) for s in project.sources}
     joined = join(frames[project.main.name], project, frames)
-    frame = joined.with_columns(label_expression(project).alias("_label"))
+    label = check_label(project, joined.collect_schema())
+    frame = joined.with_columns(label.alias("_label"))
     if not with_unlabelled:
         frame = frame.filter(pl.col("_label").is_not_null())
     if cut.until is not None:

@@ -32,7 +32,13 @@ class ProjectError(EverloopError):
     def __init__(self, path: str, problems: Sequence[Problem]) -> None:
         self.path = path
         self.problems = tuple(problems)
-        super().__init__("\n".join(f"{path}:{p.line}: {p.where}: {p.text}" for p in self.problems))
+        places = (f"{path}:{p.line}" if p.line else path for p in self.problems)
+        super().__init__(
+            "\n".join(
+                f"{place}: {p.where}: {p.text}"
+                for place, p in zip(places, self.problems, strict=True)
+            )
+        )
 
 
 class DataError(EverloopError):

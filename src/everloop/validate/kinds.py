@@ -5,7 +5,7 @@ from typing import Literal
 
 import polars as pl
 
-from everloop.spec.project import Project, SourceSpec
+from everloop.spec.project import ColumnSpec, Project, SourceSpec
 
 ORIGINAL = "_original:"
 """Before a column's name: the column as it was, where its kind changed its type."""
@@ -16,10 +16,16 @@ _TIME = pl.Datetime("us", "UTC")
 
 def kinds_of(source: SourceSpec, project: Project) -> dict[str, Kind]:
     """Return the kinds that the project says of a source's columns."""
-    kinds: dict[str, Kind] = {name: spec.kind for name, spec in project.columns.items()}
+    kinds: dict[str, Kind] = {name: _kind(spec) for name, spec in project.columns.items()}
     if source.time is not None:
         kinds[source.time] = "time"
     return kinds
+
+
+def _kind(spec: ColumnSpec) -> Kind:
+    # Bounds are of numbers, so text in such a column breaks a rule row by row, as it should.
+    has_bounds = spec.min is not None or spec.max is not None
+    return "number" if spec.kind == "auto" and has_bounds else spec.kind
 
 
 def applied(frame: pl.DataFrame, kinds: Mapping[str, Kind]) -> pl.DataFrame:
