@@ -62,9 +62,7 @@ class Looking:
         if not like:
             return None
         recent = (
-            served.filter(pl.col("_version").is_in(like))
-            .select(*names, pl.col("_prediction").alias(bundle.manifest.outputs[0].name))
-            .collect()
+            served.filter(pl.col("_version").is_in(like)).select(*names, _said(bundle)).collect()
         )
         return measure_drift(reference, profile_like(recent, reference), self._ws.project.monitor)
 
@@ -114,6 +112,16 @@ class Looking:
             time=project.main.time or "_time",
             min_rows=project.monitor.min_rows,
         )
+
+
+def _said(bundle: Bundle) -> pl.Expr:
+    """Return what a version answered, as its profile holds it: of many classes the likeliest."""
+    manifest = bundle.manifest
+    said = pl.col("_prediction")
+    if manifest.task == "multiclass":
+        classes = dict(enumerate(manifest.classes))
+        said = said.list.arg_max().replace_strict(classes, default=None, return_dtype=pl.String)
+    return said.alias(manifest.outputs[0].name)
 
 
 def num_labelled(ws: Workspace, cut: Cut) -> int:
