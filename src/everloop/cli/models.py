@@ -2,10 +2,10 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
+from everloop.cli.main import HELD
 from everloop.cli.options import (
     json_option,
     open_workspace,
@@ -13,6 +13,7 @@ from everloop.cli.options import (
     write_json,
     write_table,
 )
+from everloop.cli.words import moment, tell_decision, tell_manifest
 
 
 @click.command()
@@ -33,19 +34,49 @@ def models(path: Path, *, as_json: bool) -> None:
     if as_json:
         write_json([{**asdict(v), "aliases": sorted(names.get(v.number, []))} for v in versions])
         return
+    if not versions:
+        click.echo("No version yet; `everloop run` makes the first.")
+        return
     write_table(
-        ("version", "aliases", "created", "bundle", "note"),
+        ("version", "aliases", "created", "bundle", "made because"),
         [
             (
                 v.number,
                 ", ".join(sorted(names.get(v.number, []))),
-                v.created_at,
+                moment(v.created_at),
                 v.bundle[:12],
                 v.note,
             )
             for v in versions
         ],
     )
+
+
+@click.command()
+@click.argument("version", type=click.IntRange(min=1), required=False)
+@project_option
+@json_option
+def gate(path: Path, version: int | None, *, as_json: bool) -> None:
+    r"""Judge a version, the newest if left out, against the champion; promote nothing.
+
+    Exit code 3 means that the gate says hold.
+
+    \b
+    Example:
+      everloop gate
+    """
+    from everloop.loop.judging import judge
+
+    found = judge(open_workspace(path), version)
+    if as_json:
+        write_json(found.model_dump(mode="json"))
+    else:
+        against = "no champion" if found.champion is None else f"version {found.champion}"
+        click.echo(f"{found.outcome:9} version {found.version} against {against}")
+        for reason in (*found.objections, *found.summary):
+            click.echo(f"          {reason}")
+    if found.objections:
+        raise click.exceptions.Exit(HELD)
 
 
 @click.command()
@@ -99,11 +130,10 @@ def decisions(path: Path, last: int, *, as_json: bool) -> None:
     if as_json:
         write_json([line.model_dump() for line in lines])
         return
+    if not lines:
+        click.echo("Nothing was decided yet; `everloop run` turns the loop once.")
     for line in lines:
-        version = f" version {line.version}" if line.version is not None else ""
-        click.echo(f"{line.time}  {line.kind}{version}")
-        for reason in line.reasons:
-            click.echo(f"    {reason}")
+        tell_decision(line, with_time=True)
 
 
 @click.command()
@@ -125,16 +155,8 @@ def lineage(path: Path, version: int | None, *, as_json: bool) -> None:
         manifest = ws.version_bundle(number).manifest
     except KeyError:
         raise click.ClickException(f"there is no version {number}; see `everloop models`") from None
-    facts: dict[str, Any] = manifest.model_dump(mode="json", exclude={"columns"})
     if as_json:
-        write_json(facts)
+        write_json(manifest.model_dump(mode="json", exclude={"columns"}))
         return
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            write_table((key, ""), [(f"  {k}", v) for k, v in value.items()])
-        elif isinstance(value, list):
-            click.echo(key)
-            for item in value:
-                click.echo(f"  {item}")
-        else:
-            click.echo(f"{key}  {value}")
+    click.echo(f"{'version':12} {number}, bundle {ws.registry.version(number).bundle[:12]}")
+    tell_manifest(manifest)

@@ -42,6 +42,16 @@ def open_workspace(path: Path, *, with_progress: bool = True) -> "Workspace":
     return Workspace.open(path, progress=progress)
 
 
+def check_store(ws: "Workspace") -> None:
+    """Write to the store and take it back.
+
+    Raises:
+        EverloopError: If the store cannot be written.
+    """
+    ws.objects.put("doctor/written", b"yes")
+    ws.objects.delete(["doctor/written"])
+
+
 def write_json(value: object) -> None:
     """Write one JSON document to standard output."""
     click.echo(json.dumps(value, indent=2, default=str))

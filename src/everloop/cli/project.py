@@ -1,6 +1,7 @@
 """Commands about the project file and this machine."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import click
 
 import everloop
 from everloop.cli.options import (
+    check_store,
     json_option,
     open_workspace,
     project_option,
@@ -18,6 +20,7 @@ from everloop.cli.options import (
 )
 
 TEMPLATES = ("flights", "empty")
+SCHEMA = "everloop.schema.json"
 
 
 @click.command()
@@ -37,9 +40,13 @@ def init(template: str, folder: Path | None) -> None:
         raise click.UsageError(f"{target} is there and not empty; name another folder")
     source = _template(template)
     target.mkdir(parents=True, exist_ok=True)
-    for name in ("everloop.toml", "prepare.py"):
-        if (source / name).exists():
-            shutil.copy(source / name, target / name)
+    text = (source / "everloop.toml").read_text()
+    # The hint for editors names the schema by a path that holds in the examples' folder.
+    hint = f"#:schema ./{SCHEMA}"
+    (target / "everloop.toml").write_text(re.sub(r"\A#:schema \S+", hint, text))
+    (target / SCHEMA).write_text(_schema_text())
+    if (source / "prepare.py").exists():
+        shutil.copy(source / "prepare.py", target / "prepare.py")
     if (target / "prepare.py").exists():
         click.echo("Fetching the data, once.")
         done = subprocess.run(  # noqa: S603 - our own file, just copied
@@ -47,7 +54,8 @@ def init(template: str, folder: Path | None) -> None:
         )
         if done.returncode:
             raise click.ClickException(f"the data is not there; run {target}/prepare.py again")
-    click.echo(f"Made {target}/everloop.toml. Next: cd {target} && everloop up")
+    first = "" if (target / "prepare.py").exists() else f"fill in {target}/everloop.toml, then "
+    click.echo(f"Made {target}/everloop.toml. Next: {first}cd {target} && everloop up")
 
 
 def _template(name: str) -> Path:
@@ -66,8 +74,10 @@ def check(path: Path, *, as_json: bool) -> None:
     Example:
       everloop check --project flights
     """
-    workspace = open_workspace(path, with_progress=False)
-    project = workspace.project
+    from everloop.validate.expressions import check_syntax
+
+    project = open_workspace(path, with_progress=False).project
+    check_syntax(project)
     if as_json:
         write_json(project.model_dump(mode="json", by_alias=True))
         return
@@ -86,11 +96,15 @@ def schema() -> None:
     Example:
       everloop schema > everloop.schema.json
     """
+    click.echo(_schema_text(), nl=False)
+
+
+def _schema_text() -> str:
     from everloop.spec.project import Project
 
     document = Project.model_json_schema(by_alias=True)
     document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    click.echo(json.dumps(document, indent=2, sort_keys=True))
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
 PACKAGES = {
@@ -142,8 +156,7 @@ def _project_findings(path: Path) -> list[tuple[str, bool, str]]:
         return [("project", False, str(error).splitlines()[0])]
     found = [("project", True, workspace.model)]
     try:
-        workspace.objects.put("doctor/written", b"yes")
-        workspace.objects.delete(["doctor/written"])
+        check_store(workspace)
     except (EverloopError, OSError) as error:
         return [*found, ("store", False, str(error))]
     return [*found, ("store", True, workspace.objects.url)]

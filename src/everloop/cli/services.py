@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from everloop.cli.options import open_workspace, project_option
+from everloop.cli.options import check_store, open_workspace, project_option
+from everloop.spec.errors import UnavailableError
 
 if TYPE_CHECKING:
     from everloop.loop.workspace import Workspace
@@ -118,6 +119,28 @@ def report(path: Path, port: int | None) -> None:
     server.run()
 
 
+def _url(host: str, port: int) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port or 'ANY-FREE-PORT'}/"
+
+
+def _check_places(ws: "Workspace") -> None:
+    """Say at once what would keep a service from ever starting: the store, a port."""
+    import socket
+
+    check_store(ws)
+    for setting, spec in (("serve", ws.project.serve), ("console", ws.project.console)):
+        family = socket.AF_INET6 if ":" in spec.host else socket.AF_INET
+        try:
+            socket.create_server((spec.host, spec.port), family=family).close()
+        except OSError as error:
+            raise UnavailableError(
+                f"{setting}.port: cannot listen on {spec.host} port {spec.port}: "
+                f"{error.strerror or error}. Stop the program that has the port, or set "
+                f"{setting}.port to another; 0 takes a free one"
+            ) from None
+
+
 @click.command()
 @project_option
 def up(path: Path) -> None:
@@ -132,7 +155,7 @@ def up(path: Path) -> None:
     from everloop.runtime.local import Service, Supervisor
 
     ws = open_workspace(path, with_progress=False)
-    ws.objects.list("registry/")
+    _check_places(ws)
     everloop = [sys.executable, "-m", "everloop"]
     services = [
         Service(name=name, command=[*everloop, name, "--project", str(path)])
@@ -140,8 +163,8 @@ def up(path: Path) -> None:
     ]
     spec, console = ws.project.serve, ws.project.console
     click.echo(f"model   {ws.model}, store {ws.objects.url}")
-    click.echo(f"server  http://{spec.host}:{spec.port}/v2/models/{ws.model}/infer")
-    click.echo(f"pages   http://{console.host}:{console.port}/")
+    click.echo(f"server  {_url(spec.host, spec.port)}v2/models/{ws.model}/infer")
+    click.echo(f"pages   {_url(console.host, console.port)}")
     click.echo("Ctrl-C ends everything; what is finished is kept.")
     with until_stopped(ws) as clock:
         supervisor = Supervisor(

@@ -7,10 +7,13 @@ import click
 
 from everloop.cli.main import HELD
 from everloop.cli.options import json_option, open_workspace, project_option, write_json
+from everloop.cli.words import tell_decision
 
 if TYPE_CHECKING:
     from everloop.loop.turn import TurnReport
 
+# Decisions that stages follow, so they are told before them.
+_BEGIN = ("retrain", "recalibrate")
 STAGES = ("ingest", "validate", "train", "compress", "gate", "promote")
 
 
@@ -40,26 +43,34 @@ def run(path: Path, to: str, *, as_json: bool) -> None:
 
 
 def _tell(report: "TurnReport") -> None:
-    for taken in report.ingested:
-        click.echo(f"ingest    {taken.source}: {taken.num_rows} new rows")
-    for cleaned in report.cleaned:
-        aside = ", ".join(f"{rule} {count}" for rule, count in cleaned.quarantined.items())
-        click.echo(
-            f"validate  {cleaned.source}: kept {cleaned.kept}, filtered {cleaned.filtered}, "
-            f"duplicates {cleaned.duplicates}, quarantined {aside or 0}"
-        )
+    _tell_rows(report)
+    begun = [d for d in report.decisions if d.kind in _BEGIN]
+    for decision in begun:
+        tell_decision(decision)
     for line in report.stages:
         what = f"{line.run.seconds:.1f} s" if line.is_new else "done before"
         click.echo(f"{line.run.stage:9} {str(line.run.outputs.get('bundle', ''))[:12]}  {what}")
     for objection in report.objections:
         click.echo(f"hold      {objection}")
     for decision in report.decisions:
-        version = "" if decision.version is None else f" version {decision.version}"
-        click.echo(f"{decision.kind:9}{version}")
-        for reason in decision.reasons:
-            click.echo(f"          {reason}")
+        if decision not in begun:
+            tell_decision(decision)
     if report.champion is not None:
         click.echo(f"champion  version {report.champion}")
+
+
+def _tell_rows(report: "TurnReport") -> None:
+    for taken in report.ingested:
+        click.echo(f"ingest    {taken.source}: {taken.num_rows} new rows")
+    for cleaned in report.cleaned:
+        if not cleaned.num_rows:
+            click.echo(f"validate  {cleaned.source}: nothing new")
+            continue
+        aside = ", ".join(f"{rule} {count}" for rule, count in cleaned.quarantined.items())
+        click.echo(
+            f"validate  {cleaned.source}: kept {cleaned.kept}, filtered {cleaned.filtered}, "
+            f"duplicates {cleaned.duplicates}, quarantined {aside or 0}"
+        )
 
 
 @click.command()

@@ -10,7 +10,7 @@ from everloop.loop.ledger import Run
 from everloop.loop.workspace import Workspace
 from everloop.spec.errors import DataError
 from everloop.spec.record import Record
-from everloop.validate import CleanReport, clean
+from everloop.validate import CleanReport, check_syntax, clean
 
 STAGES = ("ingest", "validate", "train", "compress", "gate", "promote")
 
@@ -51,9 +51,11 @@ def run_turn(ws: Workspace, *, to: str = "promote") -> TurnReport:
     """Turn the loop once, up to a stage; what is done is skipped, what was killed goes on.
 
     Raises:
+        ProjectError: If an expression cannot be read, or not be computed from the data.
         DataError: If the data cannot be used; the message says why.
         ConflictError: If another controller is at work.
     """
+    check_syntax(ws.project)
     with acting(ws):
         ingested = take_in(ws)
         if to == "ingest":

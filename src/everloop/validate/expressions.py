@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from everloop.spec.errors import DataError, Problem, ProjectError
+from everloop.spec.project import Project
 
 _FILE = "everloop.toml"
 
@@ -29,6 +30,32 @@ def read_expression(text: str, where: str) -> pl.Expr:
         raise broken(
             where, f"found {text!r}, expected a SQL expression: {_short(error)}"
         ) from error
+
+
+def check_syntax(project: Project) -> None:
+    """Read every expression of a project, before there is a row to try it on.
+
+    Raises:
+        ProjectError: With each that cannot be read.
+    """
+    found = [("sources[0].label", project.label.expression)]
+    found += [(f"rules[{i}].expression", r.expression) for i, r in enumerate(project.rules)]
+    if project.filter.keep is not None:
+        found.append(("filter.keep", project.filter.keep))
+    found += [
+        (f"join[{i}].window.columns.{name}", text)
+        for i, join in enumerate(project.join)
+        if join.window is not None
+        for name, text in join.window.columns.items()
+    ]
+    problems: list[Problem] = []
+    for where, text in found:
+        try:
+            read_expression(text, where)
+        except ProjectError as error:
+            problems += error.problems
+    if problems:
+        raise ProjectError(_FILE, problems)
 
 
 def check_expression(
