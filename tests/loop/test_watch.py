@@ -1,3 +1,4 @@
+import itertools
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from everloop.loop.controller import Controller, decision_lines
 from everloop.loop.dataset import METRICS
 from everloop.loop.watch import Status, Watch, read_status
 from everloop.loop.workspace import Workspace
+from everloop.spec.errors import UnavailableError
+from everloop.store.log import Entry, Log
 from everloop.testing import ManualClock, add_rows, make_rows
 from everloop.testing.projects import write_settings
 from tests.loop.conftest import Small
@@ -171,9 +174,12 @@ def write_features(small: Small, features: list[str]) -> None:
 def test_trouble_is_noted_and_does_not_end_the_watch(served: Small) -> None:
     bad = served.folder / "rows" / "000001.csv"
     bad.write_text("id,at,size\nx,2024-03-01T00:00:00Z,1\n")
-    watch = Watch(served.reopen())
+    told: list[str] = []
+    watch = Watch(served.reopen(), told.append)
     (served.folder / "rows" / "000000.csv").write_text("something else\n")
     watch.look()
+    watch.look()
+    assert len(told) == 1
     status = status_of(served)
     assert "000000.csv" in status.trouble
     assert status.champion == 1
@@ -196,6 +202,29 @@ def test_a_training_that_failed_is_tried_again_after_a_wait(
     clock.move(timedelta(seconds=31))
     watch.look()
     assert small.decided() == ["retrain", "failed", "retrain", "promote"]
+    small.check()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_store_that_was_away_for_a_moment_leaves_no_job_half_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    small = Small(tmp_path)
+    real, calls = Log.append, itertools.count(1)
+
+    def away_once(*args: Any, **options: Any) -> Entry:
+        if next(calls) == number:
+            raise UnavailableError("the store is away")
+        return real(*args, **options)
+
+    monkeypatch.setattr(Log, "append", away_once)
+    told: list[str] = []
+    watch = Watch(small.ws, told.append)
+    watch.look()
+    watch.look()
+    assert told == ["trouble, will try again: the store is away"]
+    assert small.decided() == ["retrain", "promote"]
+    assert status_of(small).trouble == ""
     small.check()
 
 

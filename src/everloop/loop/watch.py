@@ -1,5 +1,7 @@
 """Keeps turning the loop: looks at what came in, asks the decision core, acts."""
 
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -40,11 +42,24 @@ class Status(Record):
     trouble: str = ""
 
 
+def _say(text: str) -> None:
+    sys.stderr.write(f"watch: {text}\n")
+
+
 class Watch:
     """One controller at work; `follow` until the clock is stopped."""
 
-    def __init__(self, ws: Workspace) -> None:
+    def __init__(self, ws: Workspace, tell: Callable[[str], None] = _say) -> None:
+        """Prepare.
+
+        Args:
+            ws: The workspace.
+            tell: Told of trouble, once for each kind of it.
+        """
         self._ws = ws
+        self._tell = tell
+        self._trouble = ""
+        self._must_resume = True
         self._controller = Controller(ws)
         self._seen: tuple[int, ...] = ()
         self._observed_at: datetime | None = None
@@ -58,7 +73,6 @@ class Watch:
             ConflictError: If another controller is at work.
         """
         with acting(self._ws) as keeper:
-            self._controller.resume()
             while not keeper.is_lost:
                 self.look()
                 if self._ws.clock.wait(self._ws.project.retrain.poll_interval.total_seconds()):
@@ -78,7 +92,7 @@ class Watch:
             for name in (PREDICTIONS, LABELS, f"clean/{self._ws.project.main.name}")
         )
         try:
-            self._controller.catch_up()
+            self._go_on()
             if seen != self._seen:
                 self._decide()
                 self._seen = seen
@@ -86,7 +100,16 @@ class Watch:
                 self._controller.handle(Tick(**self._controller.moment()))
         except EverloopError as error:
             trouble = str(error)
+            self._must_resume = True
         self._note(trouble)
+
+    def _go_on(self) -> None:
+        """Finish what a kill, or trouble at the last look, has left half done."""
+        if self._must_resume:
+            self._controller.resume()
+            self._must_resume = False
+        else:
+            self._controller.catch_up()
 
     def _decide(self) -> None:
         moment = self._controller.moment()
@@ -148,6 +171,9 @@ class Watch:
             table.compact()
 
     def _note(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            self._tell(f"trouble, will try again: {trouble}")
+        self._trouble = trouble
         state = self._controller.state
         status = Status(
             stream_time=self._dealt_with,
