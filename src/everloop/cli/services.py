@@ -1,5 +1,6 @@
 """Commands that run until they are stopped: each one service, and all of them together."""
 
+import errno
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from everloop.spec.errors import UnavailableError
 if TYPE_CHECKING:
     from everloop.loop.workspace import Workspace
     from everloop.runtime.clock import SystemClock
+
+# What a killed `up` leaves behind sees that within half a second, and lets go of its port.
+_PORT_ATTEMPTS, _PORT_WAIT_S = 50, 0.2
 
 
 @contextmanager
@@ -126,19 +130,33 @@ def _url(host: str, port: int) -> str:
 
 def _check_places(ws: "Workspace") -> None:
     """Say at once what would keep a service from ever starting: the store, a port."""
-    import socket
-
     check_store(ws)
     for setting, spec in (("serve", ws.project.serve), ("console", ws.project.console)):
-        family = socket.AF_INET6 if ":" in spec.host else socket.AF_INET
+        _check_port(ws, f"{setting}.port", spec.host, spec.port)
+
+
+def _check_port(ws: "Workspace", setting: str, host: str, port: int) -> None:
+    """Make sure that a port can be had; services of a killed `up` may hold it a little longer."""
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for attempt in range(_PORT_ATTEMPTS):
         try:
-            socket.create_server((spec.host, spec.port), family=family).close()
+            socket.create_server((host, port), family=family).close()
         except OSError as error:
-            raise UnavailableError(
-                f"{setting}.port: cannot listen on {spec.host} port {spec.port}: "
-                f"{error.strerror or error}. Stop the program that has the port, or set "
-                f"{setting}.port to another; 0 takes a free one"
-            ) from None
+            found = f"{setting}: cannot listen on {host} port {port}: {error.strerror or error}"
+            if attempt == 0 and error.errno == errno.EADDRINUSE:
+                click.echo(f"{found}; waiting a little for it", err=True)
+            if error.errno != errno.EADDRINUSE:
+                break
+        else:
+            return
+        if ws.clock.wait(_PORT_WAIT_S):
+            break
+    raise UnavailableError(
+        f"{found}. Stop the program that has the port, or set {setting} to another; "
+        "0 takes a free one"
+    )
 
 
 @click.command()
@@ -155,25 +173,29 @@ def up(path: Path) -> None:
     from everloop.runtime.local import Service, Supervisor
 
     ws = open_workspace(path, with_progress=False)
-    _check_places(ws)
     everloop = [sys.executable, "-m", "everloop"]
     services = [
         Service(name=name, command=[*everloop, name, "--project", str(path)])
         for name in ("serve", "ship", "watch", "report")
     ]
-    spec, console = ws.project.serve, ws.project.console
-    click.echo(f"model   {ws.model}, store {ws.objects.url}")
-    click.echo(f"server  {_url(spec.host, spec.port)}v2/models/{ws.model}/infer")
-    click.echo(f"pages   {_url(console.host, console.port)}")
-    click.echo("Ctrl-C ends everything; what is finished is kept.")
     with until_stopped(ws) as clock:
+        _check_places(ws)
+        _tell_places(ws)
         supervisor = Supervisor(
             services,
             clock,
             lambda text: click.echo(text, err=True),
-            drain_s=spec.drain_timeout.total_seconds() + 5,
+            drain_s=ws.project.serve.drain_timeout.total_seconds() + 5,
         )
         code = supervisor.run()
     click.echo("Ended.")
     if code:
         raise click.exceptions.Exit(code)
+
+
+def _tell_places(ws: "Workspace") -> None:
+    spec, console = ws.project.serve, ws.project.console
+    click.echo(f"model   {ws.model}, store {ws.objects.url}")
+    click.echo(f"server  {_url(spec.host, spec.port)}v2/models/{ws.model}/infer")
+    click.echo(f"pages   {_url(console.host, console.port)}")
+    click.echo("Ctrl-C ends everything; what is finished is kept.")
