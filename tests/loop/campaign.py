@@ -245,6 +245,14 @@ class Campaign:
             assert self._up.wait(PATIENCE_S) == 0
         finally:
             self._up.kill()
+        # Services whose supervisor was killed alone end by themselves, once they did what they do.
+        eventually(lambda: not self._left(), "the end of every process")
+
+    def _left(self) -> list[list[str]]:
+        found: list[list[str]] = [
+            process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])
+        ]
+        return [words for words in found if str(self.folder) in words]
 
     def _check_at_rest(self) -> None:
         """Check what holds even when every process is dead."""

@@ -114,6 +114,25 @@ def test_columns_of_an_older_model_are_added_but_never_those_of_the_label(served
     assert set(found.columns) == {"size", "weight", "colour", "id", "at", "_label"}
 
 
+def test_truth_values_and_numbers_that_are_categories_are_read_back(tmp_path: Path) -> None:
+    def more(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.with_columns(is_new=pl.col("size") > 0, shop=pl.int_range(pl.len()) % 7)
+
+    train = {"rows": "feedback", "features": ["size", "is_new", "shop"]}
+    settings = {"train": train, "columns": {"shop": {"kind": "category"}}}
+    small = Small(tmp_path, settings=settings)
+    more(make_rows(2000)).write_csv(tmp_path / "rows" / "000000.csv")
+    small.run()
+    kinds = {c.name: c.kind for c in small.ws.version_bundle(1).manifest.columns}
+    assert kinds == {"size": "number", "is_new": "category", "shop": "category"}
+    rows = more(make_rows(20, first=2000))
+    words = pl.col("is_new", "shop").cast(pl.String)
+    small.serve_labelled(rows.with_columns(words))
+    found = rows_of(small).tail(20)
+    assert found["is_new"].cast(pl.Boolean).to_list() == rows["is_new"].to_list()
+    assert found["shop"].cast(pl.Int64).to_list() == rows["shop"].to_list()
+
+
 def test_stream_time_is_the_servers_once_it_served(served: Small) -> None:
     assert stream_time(served.ws) == make_rows(2000)["at"].max()
     served.serve(make_rows(5, first=2000))

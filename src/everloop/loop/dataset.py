@@ -166,10 +166,7 @@ def feedback_rows(
     time_name = project.main.time or "_time"
     wanted = [name for name in schema if name not in {"_label", time_name}]
     have = served.collect_schema()
-    columns = [
-        (pl.col(name) if name in have else pl.lit(None)).cast(schema[name]).alias(name)
-        for name in wanted
-    ]
+    columns = [_read_logged(name, have.get(name), schema[name]) for name in wanted]
     time = pl.col("_time").alias(time_name)
     return (
         served.select("_prediction_id", "_version", "_prediction", time, *columns)
@@ -190,6 +187,15 @@ def read_label(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
             .then(statement=False)
         )
     return text.cast(dtype, strict=False)
+
+
+def _read_logged(name: str, have: pl.DataType | None, dtype: pl.DataType) -> pl.Expr:
+    if have is None:
+        return pl.lit(None, dtype=dtype).alias(name)
+    # A category is logged as text, also where the source has truth values or numbers.
+    column = pl.col(name)
+    read = read_label(column, dtype) if have == pl.String else column.cast(dtype, strict=False)
+    return read.alias(name)
 
 
 def plain(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
