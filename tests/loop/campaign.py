@@ -226,7 +226,15 @@ class Campaign:
             connection.close()
 
     def _wait_until_ready(self) -> None:
-        eventually(self._is_ready, "readiness")
+        def is_ready() -> bool:
+            assert self._up is not None
+            if self._up.poll() is not None:
+                # What a killed supervisor left behind still had the port; whoever runs services
+                # starts them again.
+                self._start()
+            return self._is_ready()
+
+        eventually(is_ready, "readiness")
 
     def _recover(self) -> None:
         """Wait until what is served is answered, labelled and learned from again."""
