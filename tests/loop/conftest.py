@@ -1,4 +1,5 @@
 import itertools
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,6 @@ from everloop.spec.manifest import Manifest
 from everloop.store.bundles import Draft
 from everloop.testing import make_project, make_rows
 
-_SECOND_US = 1_000_000
-
 
 class Small:
     """A small project, and what a replica of it would have logged."""
@@ -25,7 +24,7 @@ class Small:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = make_project(folder, **settings)
         self.ws = Workspace.open(folder)
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(time.time_ns() // 1000)
 
     def reopen(self) -> Workspace:
         self.ws = Workspace.open(self.folder)
@@ -49,7 +48,7 @@ class Small:
         lines = [
             PredictionLine(
                 id=one,
-                at=next(self._numbers) * _SECOND_US,
+                at=next(self._numbers),
                 version=number,
                 rows=1,
                 predictions=[score],
@@ -95,7 +94,7 @@ class Small:
             self.ws.spool,
             name,
             max_bytes=1 << 30,
-            now_us=lambda: next(self._numbers) * _SECOND_US,
+            now_us=lambda: next(self._numbers),
         )
 
     def add_version(self, other: "Small", number: int = 1) -> int:

@@ -133,6 +133,14 @@ def test_truth_values_and_numbers_that_are_categories_are_read_back(tmp_path: Pa
     assert found["shop"].cast(pl.Int64).to_list() == rows["shop"].to_list()
 
 
+def test_stream_time_goes_on_with_the_source_where_that_brings_the_labels(small: Small) -> None:
+    small.run()
+    small.serve(make_rows(1, first=5), ids=["a try"])
+    assert stream_time(small.ws) == make_rows(2000)["at"].max()
+    small.serve(make_rows(1, first=2100))
+    assert stream_time(small.ws) == make_rows(2101)["at"].max()
+
+
 def test_stream_time_is_the_servers_once_it_served(served: Small) -> None:
     assert stream_time(served.ws) == make_rows(2000)["at"].max()
     served.serve(make_rows(5, first=2000))

@@ -123,7 +123,8 @@ def test_drift_starts_a_retrain(tmp_path: Path) -> None:
 def test_a_project_without_times_is_watched_too(
     tmp_path: Path, upside_down: Small, rows: str
 ) -> None:
-    settings = {**LEARNING, "train": {"rows": rows}}
+    retrain = {**LEARNING["retrain"], "cooldown": "0s"}
+    settings = {"train": {"rows": rows}, "retrain": retrain}
     small = Small(tmp_path, time=None, settings=settings)
     look(small)
     assert small.ws.registry.aliases() == {"champion": 1}
@@ -135,6 +136,10 @@ def test_a_project_without_times_is_watched_too(
     number = small.add_version(upside_down)
     Controller(small.reopen()).promote_by_hand(number, "a mistake")
     assert small.ws.registry.aliases()["champion"] == number
+    before = len(small.decided())
+    add_rows(tmp_path, make_rows(400, first=2800))
+    look(small)
+    assert "retrain" in small.decided()[before:]
 
 
 def test_features_may_change_while_rows_of_the_old_ones_are_logged(tmp_path: Path) -> None:

@@ -210,17 +210,22 @@ def plain(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def stream_time(ws: Workspace) -> datetime | None:
-    """Return the newest time of any served row, or of the source's where none was served."""
-    for name, column in (
-        (PREDICTIONS, "_time"),
-        (f"clean/{ws.project.main.name}", ws.project.main.time),
-    ):
+    """Return the newest time of any row, served or of the source; None where rows have no time.
+
+    Where the model learns from what was served, that alone counts once there is any.
+    """
+    main = ws.project.main
+    if main.time is None:
+        return None
+    found = []
+    for name, column in ((PREDICTIONS, "_time"), (f"clean/{main.name}", main.time)):
         table = ws.tables.table(name)
-        if column is not None and table.version() >= 0:
+        if table.version() >= 0:
             newest = table.scan().select(pl.col(column).max()).collect().item()
             if isinstance(newest, datetime):
-                return newest
-    return None
+                found.append(newest)
+    # The history of a project that learns from what it served has ended; other sources go on.
+    return max(found[:1] if ws.project.train.rows == "feedback" else found, default=None)
 
 
 def _newest_known(project: Project, until: datetime) -> datetime:

@@ -113,14 +113,15 @@ class Watch:
 
     def _decide(self) -> None:
         moment = self._controller.moment()
-        now = moment["stream_time"]
-        if now is None:
-            number = num_labelled(self._ws, cut_now(self._ws))
-            self._controller.handle(Observed(**moment, num_labelled=number))
-        elif self._observed_at is None or now - self._observed_at >= self._ws.project.monitor.every:
+        # Rows without a time happen when they are seen.
+        now = moment["stream_time"] or moment["wall_time"]
+        if self._observed_at is None or now - self._observed_at >= self._ws.project.monitor.every:
             self._controller.handle(self._observe(moment, now))
             self._observed_at = now
-        self._dealt_with = now
+        elif moment["stream_time"] is None:
+            number = num_labelled(self._ws, cut_now(self._ws))
+            self._controller.handle(Observed(**moment, num_labelled=number))
+        self._dealt_with = moment["stream_time"]
 
     def _observe(self, moment: dict[str, datetime], now: datetime) -> Observed:
         ws, state = self._ws, self._controller.state
