@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,8 @@ from pydantic import JsonValue
 
 from everloop.compress import compress
 from everloop.gate import measure_gate, objections, summary
-from everloop.loop.dataset import Cut, labelled_rows, stream_time
+from everloop.loop.dataset import Cut, Wanted, labelled_rows, newest_time, stream_time
+from everloop.loop.facts import num_labelled
 from everloop.loop.ledger import Run, stage_key
 from everloop.loop.workspace import Workspace, iso
 from everloop.store.bundles import Bundle, Draft
@@ -197,8 +198,24 @@ class Making:
 
     @cached_property
     def _splits(self) -> Splits:
-        rows = labelled_rows(self._ws, self._cut, since=self._since, also=self._also).collect()
+        wanted = Wanted(since=self._since) if self._since else self._thinned()
+        rows = labelled_rows(self._ws, self._cut, wanted, also=self._also).collect()
         return split(rows, self._ws.project)
+
+    def _thinned(self) -> Wanted | None:
+        """Return a sample of the older rows that is sure to hold all that `split` will choose."""
+        spec, newest = self._ws.project.train, newest_time(self._ws, self._cut)
+        parts = (spec.split.tune, spec.split.select, spec.split.gate, spec.recent)
+        num_rows = num_labelled(self._ws, self._cut)
+        if spec.max_rows is None or newest is None or num_rows < 2 * spec.max_rows:
+            return None
+        if not all(isinstance(part, timedelta) for part in parts):
+            return None
+        lengths = [part for part in parts if isinstance(part, timedelta)]
+        known_after = self._ws.project.label.known_after
+        # A day and a quarter more than is needed: parts begin between rows, and samples vary.
+        before = newest - sum(lengths, known_after) - timedelta(days=1)
+        return Wanted(sampled_before=before, ratio=1.25 * spec.max_rows / num_rows, seed=spec.seed)
 
     def _settings(self, *sections: str) -> dict[str, JsonValue]:
         names = {*sections, "sources", "join"}

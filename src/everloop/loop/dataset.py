@@ -37,6 +37,45 @@ class Cut:
         return tuple(DataVersion(table=t, version=v) for t, v in sorted(self.versions.items()))
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which labelled rows are needed, so that the others are not even joined.
+
+    Attributes:
+        since: Only rows of this time or later.
+        sampled_before: Of the rows before this time, only a sample.
+        ratio: Its share.
+        seed: Which sample.
+    """
+
+    since: datetime | None = None
+    sampled_before: datetime | None = None
+    ratio: float = 1.0
+    seed: int = 0
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every row is needed."""
+        return self.since is None and self.ratio >= 1
+
+    def test(self, time: pl.Expr, names: Iterable[str]) -> pl.Expr:
+        """Return an expression that is true for the rows wanted.
+
+        Args:
+            time: When a row happened.
+            names: Columns that tell rows apart; a row is in the sample or not, whenever it is read.
+        """
+        found = pl.lit(value=True)
+        if self.since is not None:
+            found = time >= self.since
+        if self.sampled_before is not None and self.ratio < 1:
+            drawn = pl.struct(list(dict.fromkeys(names))).hash(self.seed) < int(
+                self.ratio * (2**64 - 1)
+            )
+            found = found & ((time >= self.sampled_before) | drawn)
+        return found
+
+
 def cut_now(ws: Workspace, *, until: datetime | None = None, with_served: bool = False) -> Cut:
     """Pin every table that labelled rows come from at its newest version.
 
@@ -76,39 +115,50 @@ def label_columns(project: Project) -> tuple[str, ...]:
 
 
 def labelled_rows(
-    ws: Workspace, cut: Cut, *, since: datetime | None = None, also: Iterable[str] = ()
+    ws: Workspace, cut: Cut, wanted: Wanted | None = None, *, also: Iterable[str] = ()
 ) -> pl.LazyFrame:
     """Return the labelled rows of a cut: features, key, time and ``_label``.
 
     Args:
         ws: The workspace.
         cut: Which rows.
-        since: Only rows of this time or later.
+        wanted: Which of them are needed; all where it is None.
         also: More columns, such as an older model's; those that the data has are added.
 
     Raises:
         DataError: If there is no clean data yet, or a named column is missing.
     """
+    wanted = wanted or Wanted()
     source = source_rows(ws, cut, also=also)
     schema = dict(source.collect_schema())
-    if since is not None:
-        source = source.filter(pl.col(_time(ws.project)) >= since)
+    name = ws.project.main.time
+    if name is not None:
+        source = source.filter(wanted.test(pl.col(name), [name, *ws.project.main.key]))
     if PREDICTIONS not in cut.versions or LABELS not in cut.versions:
         return source
-    # Read at once: to say where the history ends takes the same join as the rows themselves.
-    served = feedback_rows(ws, cut, schema, since=since).select(list(schema)).collect()
-    name = ws.project.main.time
+    served = feedback_rows(ws, cut, schema, wanted).select(list(schema))
     if name is None:
-        return pl.concat([source, served.lazy()])
+        return pl.concat([source, served])
     history = source.collect()
-    if since is not None and not history.is_empty():
-        first = feedback_rows(ws, cut, schema).select(pl.col(name).min()).collect().item()
-    else:
-        first = served[name].min()
-    if first is not None:
-        # What was asked without ever being labelled, such as a try with an old row, ends nothing.
-        history = history.filter(pl.col(name) < first)
-    return pl.concat([history, served]).lazy()
+    end = _end_of_history(ws, cut, schema, history[name].max())
+    if end is not None:
+        history = history.filter(pl.col(name) < end)
+    return pl.concat([history.lazy(), served])
+
+
+def _end_of_history(
+    ws: Workspace, cut: Cut, schema: Mapping[str, pl.DataType], newest: object
+) -> datetime | None:
+    """Return the time of the first labelled row that was served, if the history reaches so far.
+
+    What was asked without ever being labelled, such as a try with an old row, ends no history.
+    """
+    first = _scan(ws, PREDICTIONS, cut).select(pl.col("_time").min()).collect().item()
+    if first is None or not isinstance(newest, datetime) or newest < first:
+        return None
+    time = pl.col(_time(ws.project)).min()
+    labelled = feedback_rows(ws, cut, schema).select(time).collect().item()
+    return labelled if isinstance(labelled, datetime) else None
 
 
 def source_rows(
@@ -134,7 +184,10 @@ def source_rows(
 
 
 def feedback_rows(
-    ws: Workspace, cut: Cut, schema: Mapping[str, pl.DataType], *, since: datetime | None = None
+    ws: Workspace,
+    cut: Cut,
+    schema: Mapping[str, pl.DataType],
+    wanted: Wanted | None = None,
 ) -> pl.LazyFrame:
     """Return logged rows whose label has come, with their id, prediction and version.
 
@@ -146,16 +199,16 @@ def feedback_rows(
         cut: Which rows.
         schema: Of `source_rows`: logged columns and labels are read as these types; a column that
             was never logged is null.
-        since: Only rows of this time or later.
+        wanted: Which of them are needed; all where it is None.
     """
     project = ws.project
     served = _scan(ws, PREDICTIONS, cut).filter(pl.col("_time").is_not_null())
     logged = _scan(ws, LABELS, cut)
     if cut.until is not None:
         served = served.filter(pl.col("_time") <= _newest_known(project, cut.until))
-    if since is not None:
-        served = served.filter(pl.col("_time") >= since)
-        # A few days of rows out of a year: most labels need not be put in order.
+    if wanted is not None and not wanted.is_all:
+        served = served.filter(wanted.test(pl.col("_time"), ["_prediction_id"]))
+        # A part of the rows: most labels need not be put in order.
         logged = logged.join(served.select("_prediction_id"), on="_prediction_id", how="semi")
     served = served.unique("_prediction_id", keep="last", maintain_order=True)
     labels = (
@@ -164,9 +217,12 @@ def feedback_rows(
         .select("_prediction_id", read_label(pl.col("_label"), schema["_label"]).alias("_label"))
     )
     time_name = project.main.time or "_time"
-    wanted = [name for name in schema if name not in {"_label", time_name}]
     have = served.collect_schema()
-    columns = [_read_logged(name, have.get(name), schema[name]) for name in wanted]
+    columns = [
+        _read_logged(name, have.get(name), schema[name])
+        for name in schema
+        if name not in {"_label", time_name}
+    ]
     time = pl.col("_time").alias(time_name)
     return (
         served.select("_prediction_id", "_version", "_prediction", time, *columns)
@@ -214,14 +270,20 @@ def stream_time(ws: Workspace) -> datetime | None:
 
     Where the model learns from what was served, that alone counts once there is any.
     """
+    names = (PREDICTIONS, f"clean/{ws.project.main.name}")
+    found = {name: ws.tables.table(name).version() for name in names}
+    return newest_time(ws, Cut({name: version for name, version in found.items() if version >= 0}))
+
+
+def newest_time(ws: Workspace, cut: Cut) -> datetime | None:
+    """Return the stream time of a cut; None where its rows have no time."""
     main = ws.project.main
     if main.time is None:
         return None
     found = []
     for name, column in ((PREDICTIONS, "_time"), (f"clean/{main.name}", main.time)):
-        table = ws.tables.table(name)
-        if table.version() >= 0:
-            newest = table.scan().select(pl.col(column).max()).collect().item()
+        if name in cut.versions:
+            newest = _scan(ws, name, cut).select(pl.col(column).max()).collect().item()
             if isinstance(newest, datetime):
                 found.append(newest)
     # The history of a project that learns from what it served has ended; other sources go on.

@@ -6,7 +6,15 @@ import polars as pl
 
 from everloop.drift import DriftReport, measure_drift
 from everloop.frameworks.scoring import score_frame
-from everloop.loop.dataset import LABELS, PREDICTIONS, Cut, cut_now, feedback_rows, source_rows
+from everloop.loop.dataset import (
+    LABELS,
+    PREDICTIONS,
+    Cut,
+    Wanted,
+    cut_now,
+    feedback_rows,
+    source_rows,
+)
 from everloop.loop.events import Comparison
 from everloop.loop.workspace import Workspace
 from everloop.measure.intervals import time_groups
@@ -95,7 +103,7 @@ class Looking:
         # The project file may name other columns by now than this version was made of.
         inputs = {column.name: _TYPES[column.kind] for column in bundle.manifest.columns}
         schema = {**inputs, **self._schema}
-        return feedback_rows(self._ws, self._cut, schema, since=since).collect()
+        return feedback_rows(self._ws, self._cut, schema, Wanted(since=since)).collect()
 
     def _columns_of(self, version: int) -> set[str]:
         try:
@@ -131,7 +139,9 @@ def num_labelled(ws: Workspace, cut: Cut) -> int:
     is something new, so it is read from the tables' logs, at no cost that grows with the rows.
     """
     names = [f"clean/{ws.project.main.name}", LABELS]
-    return sum(ws.tables.table(name).num_rows() for name in names if name in cut.versions)
+    return sum(
+        ws.tables.table(name).num_rows(cut.versions[name]) for name in names if name in cut.versions
+    )
 
 
 def _names(bundle: Bundle) -> list[str]:
