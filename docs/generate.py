@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - a folder of pages is no package
 """Write the parts of the docs that follow from the code; a test holds them to it.
 
     python docs/generate.py
@@ -64,11 +65,11 @@ WORDS = {
 
 HEAD = """# The project file
 
-*Made by `python docs/generate.py` from the records in `src/everloop/spec/project.py`; change those.*
+*Made by `python docs/generate.py` from the records in `src/everloop/spec/project.py`.*
 
-One file, `everloop.toml`, says everything. A key that everloop does not know is an error, so a typo is never passed over;
-`everloop check` reports every mistake at once, with its line and the nearest valid word. `everloop schema` prints the same as
-JSON Schema, for editors that complete and check.
+One file, `everloop.toml`, says everything. A key that everloop does not know is an error, so a typo
+is never passed over; `everloop check` reports every mistake at once, with its line and the nearest
+valid word. `everloop schema` prints the same as JSON Schema, for editors that complete and check.
 
 - A **length of time** is a number with a unit: `"90s"`, `"15m"`, `"1h"`, `"7d"`, `"2w"`, `"100ms"`.
 - A **name** has lower-case letters, digits, `.`, `_` and `-`, 64 at most.
@@ -298,14 +299,17 @@ def _limits() -> str:
         default = _default(ServeSpec.model_fields[name])
         lines.append(f"| `serve.{name}` | {default} | {_plain(meanings[name])} |")
     found = _attributes(Limits)  # type: ignore[arg-type]
-    for field in fields(Limits):
-        if field.name != "max_body_bytes":  # it is serve.max_body_mb
-            lines.append(f"| {field.name} | {field.default:,} | {_plain(found[field.name])} |")
+    lines += [
+        f"| {field.name} | {field.default:,} | {_plain(found[field.name])} |"
+        for field in fields(Limits)
+        if field.name != "max_body_bytes"  # it is serve.max_body_mb
+    ]
+    piece = f"{ship.PIECE_ROWS:,} rows, {ship.PIECE_BYTES >> 20} MiB"
     lines += [
         f"| labels of a request | {MAX_LABELS:,} | More are answered 413. |",
         f"| an id | {MAX_ID:,} | Printable characters at most. |",
         f"| a spool's segment | {spool.SEGMENT_BYTES >> 20} MiB | Then the next file begins. |",
-        f"| a shipped piece | {ship.PIECE_ROWS:,} rows, {ship.PIECE_BYTES >> 20} MiB | Of one commit. |",
+        f"| a shipped piece | {piece} | Of one commit. |",
         f"| the project file | {MAX_FILE_BYTES:,} bytes | A larger one is refused. |",
     ]
     return "\n".join(lines) + "\n\n"

@@ -32,7 +32,8 @@ class Block:
 
 def pages() -> list[Path]:
     """Return every page."""
-    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+    folders = (ROOT, ROOT / "changelog.d", ROOT / "docs", ROOT / "docs" / "decisions")
+    return [page for folder in folders for page in sorted(folder.glob("*.md"))]
 
 
 def blocks(page: Path) -> Iterator[Block]:

@@ -23,7 +23,10 @@ NOT_RUN = {
     "source .venv/bin/activate": "the tests run in the environment already",
     "python -m venv": "the tests run in an environment already",
     "pip install": "the extras it names are checked against pyproject.toml instead",
-    "git ": "the tests may run without a repository",
+    "lint-imports": "`make test` runs it before the tests",
+    "ruff ": "`make test` runs it before the tests",
+    "mypy": "`make test` runs it before the tests",
+    "python -m pytest": "the tests do not run themselves",
 }
 """Beginnings of commands that are not run, and why."""
 

@@ -25,6 +25,9 @@ RUN = ("bash", "console")
 SHOWN = ("", "json", "text")
 """Languages that nothing can be done with: drawings, answers, files of others."""
 
+IN_CHECKOUT = ("CONTRIBUTING.md",)
+"""Pages whose commands are given in the checkout itself."""
+
 NOT_RUN = {"docs/architecture.md": "signatures, not code; the names in them are looked up instead"}
 """Pages whose Python is not run, and why."""
 
@@ -51,7 +54,7 @@ def test_the_story_of_readme_serving_and_operations_can_be_followed(tmp_path: Pa
 
 @pytest.mark.parametrize("page", [p for p in pages() if name(p) not in STORY], ids=name)
 def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
-    session = Session(tmp_path)
+    session = Session(ROOT if name(page) in IN_CHECKOUT else tmp_path)
     for block in blocks(page):
         if block.language in RUN:
             session.play(block)
