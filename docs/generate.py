@@ -4,8 +4,8 @@
     python docs/generate.py
 
 `project-file.md` is made whole, of the records in `everloop.spec.project`: what a key means is what
-its record's docstring says. In `operations.md`, the table between the two marks is made of the
-server's settings and limits.
+its record's docstring says. In `operations.md`, the tables between marks are made of the commands,
+and of the server's settings and limits.
 """
 
 import ast
@@ -21,6 +21,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from everloop.cli.main import COMMANDS
 from everloop.serve import ship, spool
 from everloop.serve.http.limits import Limits
 from everloop.serve.records import MAX_LABELS
@@ -32,7 +33,6 @@ from everloop.spec.record import Record
 from everloop.spec.steps import StepSpec
 
 DOCS = Path(__file__).parent
-MARKS = ("<!-- limits: made by docs/generate.py -->", "<!-- end of limits -->")
 
 # What a record leaves to the name of its key, said in words.
 MEANINGS = {
@@ -104,7 +104,7 @@ def main() -> None:
     """Write the files."""
     (DOCS / "project-file.md").write_text(project_file(), encoding="utf-8")
     operations = DOCS / "operations.md"
-    operations.write_text(with_limits(operations.read_text(encoding="utf-8")), encoding="utf-8")
+    operations.write_text(with_tables(operations.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def project_file() -> str:
@@ -112,11 +112,14 @@ def project_file() -> str:
     return HEAD + "\n".join(_section_text(section) for section in _sections(Project, ""))
 
 
-def with_limits(page: str) -> str:
-    """Return the page with a fresh table between the marks."""
-    before, _, rest = page.partition(MARKS[0])
-    after = rest.partition(MARKS[1])[2]
-    return f"{before}{MARKS[0]}\n{_limits()}{MARKS[1]}{after}"
+def with_tables(page: str) -> str:
+    """Return the page with fresh tables between the marks."""
+    for name, lines in (("commands", _commands()), ("limits", _limits())):
+        start, end = f"<!-- {name}: made by docs/generate.py -->", f"<!-- end of {name} -->"
+        before, _, rest = page.partition(start)
+        after = rest.partition(end)[2]
+        page = "\n".join([f"{before}{start}", "", *lines, "", f"{end}{after}"])
+    return page
 
 
 def _sections(record: type[BaseModel], above: str) -> Iterator[Section]:
@@ -285,6 +288,11 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(value)}`"
 
 
+def _commands() -> list[str]:
+    lines = [f"| `everloop {name}` | {line} |" for name, (_, line) in COMMANDS.items()]
+    return ["| command | |", "|---|---|", *lines]
+
+
 # What a person may want to know of [serve] beside the HTTP layer's own bounds.
 _SERVE_KEYS = (
     "max_batch_rows", "max_wait_ms", "max_queue_rows", "max_body_mb", "request_timeout",
@@ -292,8 +300,8 @@ _SERVE_KEYS = (
 )  # fmt: skip
 
 
-def _limits() -> str:
-    lines = ["", "| limit | default | meaning |", "|---|---|---|"]
+def _limits() -> list[str]:
+    lines = ["| limit | default | meaning |", "|---|---|---|"]
     meanings = _attributes(ServeSpec)
     for name in _SERVE_KEYS:
         default = _default(ServeSpec.model_fields[name])
@@ -312,7 +320,7 @@ def _limits() -> str:
         f"| a shipped piece | {piece} | Of one commit. |",
         f"| the project file | {MAX_FILE_BYTES:,} bytes | A larger one is refused. |",
     ]
-    return "\n".join(lines) + "\n\n"
+    return lines
 
 
 if __name__ == "__main__":

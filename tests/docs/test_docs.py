@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from docs.generate import project_file, with_limits
+from docs.generate import project_file, with_tables
 from everloop.spec.file import parse_project
 from everloop.spec.project import Project
 from tests.docs.pages import ROOT, Block, blocks, pages
@@ -111,7 +111,14 @@ def test_what_is_made_of_the_code_is_up_to_date() -> None:
     page = (ROOT / "docs/project-file.md").read_text(encoding="utf-8")
     assert page == project_file(), advice
     page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    assert page == with_limits(page), advice
+    assert page == with_tables(page), advice
+
+
+@every_page
+def test_a_metric_that_is_named_is_one_that_replicas_show(page: Path) -> None:
+    code = "".join(p.read_text() for p in (ROOT / "src/everloop/serve").glob("*.py"))
+    for metric in re.findall(r"`(everloop_[a-z_]+)`", page.read_text(encoding="utf-8")):
+        assert f'"{metric}"' in code, metric
 
 
 def test_a_measured_number_has_its_results_file() -> None:
