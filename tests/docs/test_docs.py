@@ -101,9 +101,11 @@ def test_the_names_on_the_map_of_the_code_are_in_the_modules_beside_them() -> No
 @every_page
 def test_links_lead_to_files_that_are_there(page: Path) -> None:
     for link in LINK.findall(page.read_text(encoding="utf-8")):
-        if "://" not in link and not link.startswith("#"):
-            target = page.parent / link.partition("#")[0]
+        if "://" not in link:
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
             assert target.exists(), f"{name(page)}: {link}"
+            assert not anchor or anchor in _anchors(target), f"{name(page)}: {link}"
 
 
 def test_what_is_made_of_the_code_is_up_to_date() -> None:
@@ -129,6 +131,20 @@ def test_a_measured_number_has_its_results_file() -> None:
         results = (ROOT / link).read_text(encoding="utf-8")
         for number in re.findall(r"\d+\.\d+", item):
             assert number in results, f"{number} is not in {link}"
+
+
+def test_a_change_on_its_way_is_named_after_its_kind_and_is_short() -> None:
+    for path in (ROOT / "changelog.d").iterdir():
+        if path.name != "README.md":
+            assert re.fullmatch(r"[a-z0-9-]+\.(added|changed|fixed|removed)\.md", path.name)
+            assert 1 <= len(path.read_text(encoding="utf-8").splitlines()) <= 5, path.name
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the headings of a page as a link names them."""
+    text = page.read_text(encoding="utf-8")
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
 
 
 def _check_part(part: Any, whole: Any, place: str) -> None:
