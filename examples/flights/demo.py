@@ -33,6 +33,8 @@ HERE = Path(__file__).parent
 START = date(2013, 3, 1)
 FAST_WEEKS = 7
 PATIENCE_S = 120.0
+# On this day somebody overrules the loop and puts the first model back, to show what follows.
+MISTAKE = datetime(2013, 7, 8, tzinfo=UTC)
 
 
 def main() -> None:
@@ -84,9 +86,9 @@ def lay_out(folder: Path, port: int) -> Path:
     return folder
 
 
-def everloop(command: str, folder: Path) -> None:
+def everloop(command: str, folder: Path, *more: str) -> None:
     """Run one command of everloop as a user would."""
-    line = [sys.executable, "-m", "everloop", command, "--project", str(folder)]
+    line = [sys.executable, "-m", "everloop", command, *more, "--project", str(folder)]
     subprocess.run(line, check=True)
 
 
@@ -124,8 +126,13 @@ def run_replay(ws: Workspace, url: str, rows: pl.DataFrame) -> Tally:
         raise SystemExit(f"the loop did not catch up with {newest:%d %B}; see what it said above")
 
     shown = [0]
+    mistakes = [MISTAKE]
 
     def tell(newest: datetime, tally: Tally) -> None:
+        if mistakes and newest >= mistakes[0]:
+            mistakes.pop()
+            say("Somebody puts version 1 back by hand; the loop will see what comes of it")
+            everloop("promote", ws.root, "1", "--reason", "somebody liked the first model better")
         if newest.month != shown[0]:
             shown[0] = newest.month
             say(f"{newest:%B}: {tally.requests} requests so far, {tally.failed} failed")

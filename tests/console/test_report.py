@@ -30,7 +30,7 @@ def test_a_report_is_a_page_and_its_totals(report_data: ReportData, tmp_path: Pa
     assert f"{total['auc_everloop']:.4f}" in page.read_text()
 
 
-def test_scores_are_means_weighted_by_rows() -> None:
+def test_scores_are_means_over_weeks() -> None:
     def week(day: int, rows: int, auc: float | None) -> WeekScore:
         return WeekScore(
             start=date(2013, 3, day),
@@ -45,7 +45,7 @@ def test_scores_are_means_weighted_by_rows() -> None:
     weeks = (week(1, 100, 0.8), week(8, 300, 0.6), week(15, 1_000, None))
     data = ReportData(title="t", subtitle="s", weeks=weeks, seconds=1)
     table = text_table(data)
-    assert "all      1,400           10.0%      0.6500             -" in table
+    assert "all      1,400           10.0%      0.7000             -" in table
     assert "AUC" in report_page(data)
 
 

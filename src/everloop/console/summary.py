@@ -10,7 +10,7 @@ Score = Callable[[WeekScore], float | None]
 
 
 def summarise(data: ReportData) -> dict[str, float | int | None]:
-    """Reduce a report to its totals; scores are means of the weeks, weighted by their rows."""
+    """Reduce a report to its totals; scores are means over the weeks."""
     return {
         "auc_frozen": _mean(data.weeks, lambda week: week.auc_frozen),
         "auc_everloop": _mean(data.weeks, lambda week: week.auc_everloop),
@@ -56,11 +56,12 @@ def _cells(name: str, weeks: Sequence[WeekScore]) -> tuple[str, ...]:
         _mean(weeks, lambda week: week.logloss_frozen),
         _mean(weeks, lambda week: week.logloss_everloop),
     )
-    share = _mean(weeks, lambda week: week.label_rate)
+    num_rows = sum(week.rows for week in weeks)
+    num_positive = sum(week.rows * week.label_rate for week in weeks)
     return (
         name,
-        f"{sum(week.rows for week in weeks):,}",
-        "-" if share is None else f"{share:.1%}",
+        f"{num_rows:,}",
+        f"{num_positive / num_rows:.1%}" if num_rows else "-",
         *("-" if score is None else f"{score:.4f}" for score in scores),
     )
 
@@ -100,7 +101,6 @@ def plural(number: int, one: str, many: str) -> str:
 
 
 def _mean(weeks: Sequence[WeekScore], score: Score) -> float | None:
-    """Average a score over weeks by their rows; None if no week has one."""
-    found = [(week.rows, value) for week in weeks if (value := score(week)) is not None]
-    rows = sum(count for count, _ in found)
-    return round(sum(count * value for count, value in found) / rows, 6) if rows else None
+    """Average a score over weeks, each counting once; None if no week has one."""
+    found = [value for week in weeks if (value := score(week)) is not None]
+    return round(sum(found) / len(found), 6) if found else None
