@@ -106,3 +106,25 @@ def test_old_epochs_are_forgotten(objects: Objects) -> None:
         "leases/ingest/00000004.json",
         "leases/ingest/00000005.json",
     ]
+
+
+def test_a_holder_that_is_known_to_be_gone_is_not_waited_for(objects: Objects) -> None:
+    assert lease(objects, "here/a", Clock()).acquire() == 1
+    elsewhere = Lease(
+        objects,
+        "leases/ingest",
+        holder="there/b",
+        length_s=10.0,
+        clock=Clock(),
+        is_gone=lambda holder: holder.startswith("there/"),
+    )
+    assert elsewhere.acquire() is None
+    here = Lease(
+        objects,
+        "leases/ingest",
+        holder="here/c",
+        length_s=10.0,
+        clock=Clock(),
+        is_gone=lambda holder: holder.startswith("here/"),
+    )
+    assert here.acquire() == 2
