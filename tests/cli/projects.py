@@ -89,7 +89,7 @@ def rows(count: int = NUM_ROWS, *, start: int = 0) -> str:
     for i in range(start, start + count):
         price, colour = round(float(rng.uniform(1, 9)), 2), str(rng.choice(["red", "blue"]))
         bought = int(rng.uniform(4, 6) > price + (colour == "red"))
-        at = f"2026-01-{1 + i // 24 % 28:02}T{i % 24:02}:00:00Z"
+        at = f"2026-{1 + i // 672:02}-{1 + i // 24 % 28:02}T{i % 24:02}:00:00Z"
         lines.append(f"{i},{at},{price},{colour},{bought}")
     return "\n".join(lines) + "\n"
 

@@ -124,7 +124,7 @@ def decisions(path: Path, last: int, *, as_json: bool) -> None:
     Example:
       everloop decisions --last 5
     """
-    from everloop.loop.controller import decision_lines
+    from everloop.loop.trail import decision_lines
 
     lines = decision_lines(open_workspace(path))[-last:]
     if as_json:

@@ -71,13 +71,16 @@ def _tell_rows(report: "TurnReport") -> None:
             f"validate  {cleaned.source}: kept {cleaned.kept}, filtered {cleaned.filtered}, "
             f"duplicates {cleaned.duplicates}, quarantined {aside or 0}"
         )
+        if cleaned.empty:
+            click.echo(f"          no value at all in {', '.join(cleaned.empty)}")
 
 
 @click.command()
 @click.option("--follow", is_flag=True, help="Keep looking for new rows, and validate them too.")
+@click.option("--anew", is_flag=True, help="Read all files again; only before rows were kept.")
 @project_option
 @json_option
-def ingest(path: Path, *, follow: bool, as_json: bool) -> None:
+def ingest(path: Path, *, follow: bool, anew: bool, as_json: bool) -> None:
     r"""Read the sources into raw tables, each row exactly once.
 
     \b
@@ -87,6 +90,13 @@ def ingest(path: Path, *, follow: bool, as_json: bool) -> None:
     from everloop.cli.services import until_stopped
     from everloop.loop.turn import clean_all, take_in
 
+    if anew:
+        from everloop.loop.anew import forget_raw
+
+        ws = open_workspace(path)
+        for source in ws.project.sources:
+            forget_raw(ws, source.name)
+    # Opened after that, so that no table is remembered as it was.
     ws = open_workspace(path)
     if follow:
         with until_stopped(ws) as clock:

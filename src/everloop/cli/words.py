@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from everloop.loop.controller import DecisionLine
+    from everloop.loop.trail import DecisionLine
     from everloop.spec.manifest import Manifest
 
 _WIDTH = 88

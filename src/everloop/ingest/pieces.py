@@ -48,7 +48,8 @@ def changed(where: str) -> DataError:
     """Say that a file is not what it was when its first rows were taken in."""
     return DataError(
         f"{where}: changed after rows of it were taken in, expected it as it was, "
-        f"or with lines added at its end; put it back, and new rows into a new file"
+        f"or with lines added at its end; put it back, and new rows into a new file; or, as "
+        f"long as none of its rows were kept, `everloop ingest --anew` reads all files again"
     )
 
 

@@ -97,7 +97,7 @@ def check_columns(
         known = ", ".join(name for name in schema if not name.startswith("_"))
         raise DataError(
             f"{where}: names {', '.join(map(repr, missing))}, which {table} lacks; it has {known}. "
-            f"Correct the name or the data"
+            f"Correct the name, or the data with `everloop ingest --anew`"
         )
 
 

@@ -122,7 +122,8 @@ def _check_share(bad: pl.DataFrame, num_rows: int, source: SourceSpec, project: 
     raise DataError(
         f"source {source.name!r}: {bad.height} of {num_rows} rows are bad, expected at most "
         f"validate.max_bad_ratio {limit:g} of them: {named}. Nothing of them was committed; "
-        f"mend the data or the rules, or raise validate.max_bad_ratio"
+        f"mend the rules, or the data with `everloop ingest --anew`, or raise "
+        f"validate.max_bad_ratio"
     )
 
 

@@ -28,6 +28,7 @@ class CleanReport(Record):
         filtered: Valid rows that `filter.keep` leaves out.
         duplicates: Valid rows whose key had been kept before.
         quarantined: Rows set aside, by the rule they broke first.
+        empty: Columns without a value in any row that was kept.
         offset: The newest raw piece that is done; -1 if there is none.
     """
 
@@ -37,6 +38,7 @@ class CleanReport(Record):
     filtered: int = 0
     duplicates: int = 0
     quarantined: dict[str, int] = Field(default_factory=dict)
+    empty: tuple[str, ...] = ()
     offset: int = -1
 
 
@@ -59,6 +61,7 @@ def clean(
     tables = CleanTables(raw, clean, quarantine)
     total: Counter[str] = Counter()
     rules: Counter[str] = Counter()
+    filled: dict[str, bool] = {}
     version = raw.version()
     if version < 0:
         raise DataError(f"{raw.name}: no rows yet; ingest source {source.name!r} first")
@@ -69,11 +72,15 @@ def clean(
             kept=outcome.kept.height, filtered=outcome.filtered, duplicates=outcome.duplicates
         )
         rules.update(dict(outcome.bad.group_by("_rule").len().iter_rows()))
+        for name in outcome.kept.columns if outcome.kept.height else ():
+            has_value = outcome.kept[name].null_count() < outcome.kept.height
+            filled[name] = filled.get(name, False) or has_value
         progress("rows", total.total() + rules.total())
     return CleanReport(
         source=source.name,
         num_rows=total.total() + rules.total(),
         quarantined=dict(rules.most_common()),
+        empty=tuple(n for n, has_value in filled.items() if not has_value and n[0] != "_"),
         offset=clean.offset(source.name),
         **total,
     )
