@@ -73,8 +73,10 @@ def main() -> None:
 
 
 def lay_out(folder: Path, port: int) -> Path:
-    """Make a fresh project folder with the data beside its file."""
+    """Make a fresh project folder with the data beside its file; only an earlier one is removed."""
     if folder.exists():
+        if any(folder.iterdir()) and not (folder / "everloop.toml").exists():
+            raise SystemExit(f"{folder} is there and no earlier demo; name another with --out")
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     text = (HERE / "everloop.toml").read_text()

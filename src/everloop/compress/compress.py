@@ -18,7 +18,8 @@ from everloop.rows.labels import label_codes
 from everloop.rows.vectorised import tensors
 from everloop.spec.kinds import resolve
 from everloop.spec.manifest import Manifest, Task
-from everloop.spec.project import Metric, Project
+from everloop.spec.project import Project
+from everloop.spec.values import Metric
 from everloop.store.bundles import Bundle, Draft
 
 VARIANTS: Final[Mapping[str, str]] = {"int8": "everloop.compress.int8:quantize"}
