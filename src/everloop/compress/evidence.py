@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from statistics import geometric_mean
 
 from everloop.measure.metrics import is_higher_better
-from everloop.spec.project import CompressSpec, Metric
+from everloop.spec.project import CompressSpec
 from everloop.spec.record import Record
+from everloop.spec.values import Metric
 
 
 class Measured(Record):
