@@ -1,9 +1,7 @@
 """Made-up but lifelike data for pages, and a browser to look at them with."""
 
 import math
-import os
 import random
-import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -179,20 +177,16 @@ Screenshot = Callable[[str], tuple[Path, str]]
 
 
 @pytest.fixture
-def screenshot(tmp_path: Path) -> Screenshot:
+def screenshot(tmp_path: Path, program: Callable[..., str]) -> Screenshot:
     """Open an address in a browser without a window; gives the picture and what it logged."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None and os.environ.get("EVERLOOP_REQUIRE_PROGRAMS") == "1":
-        pytest.fail("chromium is not installed, and EVERLOOP_REQUIRE_PROGRAMS asks for it")
-    if program is None:
-        pytest.skip("chromium is not installed")
+    browser = program("chromium", "google-chrome")
 
     def take(url: str) -> tuple[Path, str]:
         picture = tmp_path / "picture.png"
         quiet = ("background-networking", "component-update", "sync", "gpu", "extensions")
         done = subprocess.run(
             [
-                *(program, "--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars"),
+                *(browser, "--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars"),
                 *(f"--disable-{what}" for what in quiet),
                 *("--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}"),
                 *("--window-size=1180,2600", f"--screenshot={picture}", url),

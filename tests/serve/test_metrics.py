@@ -1,3 +1,6 @@
+import subprocess
+from collections.abc import Callable
+
 from everloop.serve.metrics import MAX_SERIES, Counter, Histogram, Metrics
 
 
@@ -34,3 +37,11 @@ def test_every_family_has_its_help_and_its_type() -> None:
     text = metrics.text().decode()
     assert "# TYPE everloop_replica_ready gauge\neverloop_replica_ready 0\n" in text
     assert text.endswith("# HELP x_total X.\n# TYPE x_total counter\nx_total 1.5\n")
+
+
+def test_prometheus_finds_no_fault_with_the_page(program: Callable[..., str]) -> None:
+    metrics = Metrics()
+    metrics.reading("x_total", "X.", lambda: 1.5)
+    command = [program("promtool"), "check", "metrics"]
+    done = subprocess.run(command, input=metrics.text(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
