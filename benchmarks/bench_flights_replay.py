@@ -32,11 +32,12 @@ sys.path.insert(0, str(FLIGHTS))
 from prepare import history, prepare  # noqa: E402
 
 from everloop.frameworks.scoring import score_frame  # noqa: E402
-from everloop.loop.controller import Controller, decision_lines  # noqa: E402
+from everloop.loop.controller import Controller  # noqa: E402
 from everloop.loop.dataset import LABELS, PREDICTIONS, cut_now, labelled_rows  # noqa: E402
 from everloop.loop.events import Observed  # noqa: E402
 from everloop.loop.facts import Looking, num_labelled  # noqa: E402
 from everloop.loop.ledger import Run  # noqa: E402
+from everloop.loop.trail import decision_lines  # noqa: E402
 from everloop.loop.turn import run_turn  # noqa: E402
 from everloop.loop.workspace import Workspace  # noqa: E402
 from everloop.measure.metrics import metric  # noqa: E402

@@ -18,9 +18,10 @@ from typing import Any
 import polars as pl
 import psutil
 
-from everloop.loop.controller import Controller, decision_lines
+from everloop.loop.controller import Controller
 from everloop.loop.dataset import LABELS, PREDICTIONS
 from everloop.loop.shipping import Shipping
+from everloop.loop.trail import decision_lines
 from everloop.loop.turn import run_turn
 from everloop.loop.workspace import Workspace
 from everloop.testing import add_rows, make_project, make_rows

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from everloop.frameworks.scoring import score_frame
-from everloop.loop.controller import Controller, decision_lines
+from everloop.loop.controller import Controller
 from everloop.loop.shipping import Shipping
+from everloop.loop.trail import decision_lines
 from everloop.loop.turn import TurnReport, run_turn
 from everloop.loop.workspace import Workspace
 from everloop.serve.spool import PredictionLine, Spool

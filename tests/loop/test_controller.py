@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
-from everloop.loop.controller import Controller, decision_lines
+from everloop.loop.controller import Controller
 from everloop.loop.events import Tick
+from everloop.loop.trail import decision_lines
 from everloop.loop.turn import run_turn
 from everloop.registry.gc import collect
 from everloop.registry.versions import Registry

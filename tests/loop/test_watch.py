@@ -6,8 +6,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from everloop.loop.controller import Controller, decision_lines
+from everloop.loop.controller import Controller
 from everloop.loop.dataset import METRICS
+from everloop.loop.trail import decision_lines
 from everloop.loop.watch import Status, Watch, read_status
 from everloop.loop.workspace import Workspace
 from everloop.spec.errors import UnavailableError

@@ -25,7 +25,8 @@ def test_labels_are_what_was_asked_for(target: Target, values: set[object]) -> N
 def test_the_world_can_be_turned_around() -> None:
     rows, turned = make_rows(2000), make_rows(2000, sign=-1.0)
     assert rows["size"].equals(turned["size"])
-    assert (rows["label"] == turned["label"]).mean() < 0.5
+    is_same = rows["label"] == turned["label"]
+    assert is_same.sum() < 1000
 
 
 def test_a_project_file_is_one_that_can_be_read_with_settings_of_ones_own(tmp_path: Path) -> None:

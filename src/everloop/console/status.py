@@ -15,9 +15,9 @@ from everloop.console.records import (
     VersionLine,
 )
 from everloop.console.server import PageServer, make_app
-from everloop.loop.controller import decision_lines
 from everloop.loop.dataset import METRICS
 from everloop.loop.quarantine import count_by_rule
+from everloop.loop.trail import decision_lines
 from everloop.loop.watch import read_status
 from everloop.loop.workspace import Workspace
 from everloop.measure.metrics import default_metric

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 import polars as pl
-from pydantic import JsonValue, TypeAdapter
 
 from everloop.loop.challenger import Making
 from everloop.loop.dataset import Cut, cut_now, stream_time
@@ -29,13 +28,11 @@ from everloop.loop.events import (
     TrainingFinished,
 )
 from everloop.loop.facts import num_labelled
+from everloop.loop.trail import find_job, make_record, reason_of
 from everloop.loop.workspace import Workspace
 from everloop.registry.routes import RouteTarget
 from everloop.spec.errors import ConflictError, DataError, EverloopError
-from everloop.spec.record import Record
-from everloop.store.log import Entry
 
-_ACTIONS: TypeAdapter[tuple[Action, ...]] = TypeAdapter(tuple[Action, ...])
 _ATTEMPTS = 10
 # What a job may fail of without the controller failing too; it is tried again later. A controller
 # that died of it would be started again at once, and train and die for ever.
@@ -50,22 +47,6 @@ _FAILURES = (
     MemoryError,
     pl.exceptions.PolarsError,
 )
-
-
-class DecisionLine(Record):
-    """One decision, for people.
-
-    Attributes:
-        time: ISO 8601 UTC: stream time, or wall time where there is none.
-        kind: Of the action, or ``promoted_by_hand`` and the like.
-        version: The version it is about, if any.
-        reasons: Why.
-    """
-
-    time: str
-    kind: str
-    version: int | None
-    reasons: tuple[str, ...]
 
 
 class Controller:
@@ -103,7 +84,7 @@ class Controller:
         job = self.state.job
         if job is None or job.stage == "failed":
             return
-        action, cut = self._started(job.number)
+        action, cut = find_job(self._ws, job.number)
         if job.stage == "run":
             self._make(action, cut)
         else:
@@ -166,30 +147,17 @@ class Controller:
         return 0, LoopState(champion=self._ws.registry.aliases().get("champion"))
 
     def _record(self, event: Event, state: LoopState, actions: tuple[Action, ...]) -> None:
-        record: dict[str, JsonValue] = {
-            "event": event.model_dump(mode="json"),
-            "actions": [action.model_dump(mode="json") for action in actions],
-            "state": state.model_dump(mode="json"),
-        }
-        if any(isinstance(action, Retrain | Recalibrate) for action in actions):
-            record["cut"] = _dump_cut(cut_now(self._ws))
+        starts = any(isinstance(action, Retrain | Recalibrate) for action in actions)
+        record = make_record(event, state, actions, cut_now(self._ws) if starts else None)
         self._last = self._ws.decisions.append(record, expect=self._last).number
         self.state = state
 
     def _carry_out(self, actions: tuple[Action, ...]) -> None:
         for action in actions:
             if isinstance(action, Retrain | Recalibrate):
-                self._make(action, self._started(action.job)[1])
+                self._make(action, find_job(self._ws, action.job)[1])
             else:
-                self._reconcile(_reason(action))
-
-    def _started(self, job: int) -> tuple[Retrain | Recalibrate, Cut]:
-        """Find in the trail how a job began: its action, and the rows it was given."""
-        for entry in reversed(self._ws.decisions.entries()):
-            for action in _actions(entry):
-                if isinstance(action, Retrain | Recalibrate) and action.job == job:
-                    return action, _read_cut(entry.record["cut"])
-        raise DataError(f"decisions/{self._ws.model}: no entry starts job {job}")
+                self._reconcile(reason_of(action))
 
     def _make(self, action: Retrain | Recalibrate, cut: Cut) -> None:
         making = self._making(action, cut)
@@ -289,58 +257,7 @@ class Controller:
             raise DataError(f"{error.args[0]}; see `everloop models`") from None
 
 
-def decision_lines(ws: Workspace) -> list[DecisionLine]:
-    """Read the audit trail, verified, as lines for people."""
-    lines = []
-    for entry in ws.decisions.entries():
-        event: Any = entry.record["event"]
-        time = event["stream_time"] or event["wall_time"]
-        if event["kind"].endswith("_by_hand") and event["kind"] != "retrain_by_hand":
-            version = event.get("version") or event.get("to_version")
-            lines.append(DecisionLine(time=time, kind=event["kind"], version=version, reasons=()))
-        if event["kind"] == "training_failed":
-            lines.append(
-                DecisionLine(time=time, kind="failed", version=None, reasons=(event["error"],))
-            )
-        lines += [
-            DecisionLine(
-                time=time,
-                kind=action.kind,
-                version=_version(action),
-                reasons=tuple(_reason(action).split("\n")),
-            )
-            for action in _actions(entry)
-        ]
-    return lines
-
-
 def _is_quiet(before: LoopState, after: LoopState) -> bool:
     """Whether only the clock and the count of rows went on, which need no entry."""
     ignored = {"stream_time": None, "num_labelled": 0}
     return before.model_copy(update=ignored) == after.model_copy(update=ignored)
-
-
-def _actions(entry: Entry) -> tuple[Action, ...]:
-    return _ACTIONS.validate_python(entry.record["actions"])
-
-
-def _reason(action: Action) -> str:
-    reasons = getattr(action, "reasons", None)
-    return "\n".join(reasons) if reasons is not None else str(getattr(action, "reason", ""))
-
-
-def _version(action: Action) -> int | None:
-    found = getattr(action, "version", getattr(action, "to_version", None))
-    return found if isinstance(found, int) else None
-
-
-def _dump_cut(cut: Cut) -> dict[str, JsonValue]:
-    return {
-        "tables": dict(cut.versions),
-        "until": None if cut.until is None else cut.until.isoformat(),
-    }
-
-
-def _read_cut(record: Any) -> Cut:  # noqa: ANN401
-    until = record["until"]
-    return Cut(dict(record["tables"]), None if until is None else datetime.fromisoformat(until))

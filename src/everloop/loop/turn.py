@@ -2,11 +2,12 @@
 
 from everloop.ingest import IngestReport, ingest
 from everloop.loop.challenger import Making
-from everloop.loop.controller import Controller, DecisionLine, decision_lines
+from everloop.loop.controller import Controller
 from everloop.loop.dataset import cut_now
 from everloop.loop.keeper import acting
 from everloop.loop.labels import pass_on_labels
 from everloop.loop.ledger import Run
+from everloop.loop.trail import DecisionLine, decision_lines
 from everloop.loop.workspace import Workspace
 from everloop.spec.errors import DataError
 from everloop.spec.record import Record
