@@ -58,6 +58,12 @@ CASES = {
         ROWS, 1, ("train.features", "'color'", "price, colour"),
         setting("[train.boosting]", '[train]\nfeatures = ["price", "color"]\n\n[train.boosting]'),
     ),
+    "no column to exclude": Bad(
+        ROWS,
+        1,
+        ("train.exclude", "'color'", "price, colour"),
+        setting("[train.boosting]", '[train]\nexclude = ["color"]\n\n[train.boosting]'),
+    ),
     "text where numbers belong": Bad(
         change("price", "cheap"), 1, ("400 of 400 rows", "price.kind", "'cheap'", "--anew"),
     ),

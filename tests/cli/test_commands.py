@@ -109,6 +109,19 @@ def test_a_gate_that_says_hold_exits_3(shop: Path) -> None:
     assert "rolled back by hand version 1" in told
 
 
+def test_the_gate_judges_models_of_other_columns_than_the_project_names_now(shop: Path) -> None:
+    edit(
+        shop / "everloop.toml",
+        "[train.boosting]",
+        '[train]\nexclude = ["colour"]\n\n[train.boosting]',
+    )
+    edit(shop / "everloop.toml", "[gate]", '[gate]\npromote = "manual"')
+    assert everloop("run", cwd=shop).code in (0, 3)
+    judged = everloop("gate", "--json", cwd=shop)
+    assert judged.code in (0, 3)
+    assert judged.json["evidence"]
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -33,9 +33,12 @@ def test_an_empty_project_is_short_and_becomes_a_model_by_its_file_alone(tmp_pat
     edit(path, '"outcome"', '"bought"')
     edit(path, '# time = "happened_at"', 'time = "at"')
     edit(path, '# key = ["id"]', 'key = ["id"]')
+    edit(path, '# exclude = ["refunded"]', 'exclude = ["colour"]')
     done = everloop("run", cwd=tmp_path / "shop")
     assert done.code == 0, done.text
     assert "champion  version 1" in done.out
+    inputs = everloop("lineage", "--json", cwd=tmp_path / "shop").json["inputs"]
+    assert [tensor["name"] for tensor in inputs] == ["price"]
 
 
 def test_a_new_project_points_editors_at_a_schema_beside_it(tmp_path: Path) -> None:

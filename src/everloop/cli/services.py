@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from everloop.runtime.clock import SystemClock
 
 # What a killed `up` leaves behind sees that within half a second, and lets go of its port.
-_PORT_ATTEMPTS, _PORT_WAIT_S = 50, 0.2
+_PORT_ATTEMPTS, _PORT_WAIT_S = 25, 0.2
 
 
 @contextmanager

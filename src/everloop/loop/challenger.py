@@ -59,8 +59,10 @@ class Making:
         self._ws = ws
         self._cut = cut
         self._since = since
-        # Without train.features every column of the data is learned from, so none may be added.
-        self._also = tuple(also) if ws.project.train.features is not None else ()
+        # Without train.features every column of the data is learned from, so none may be added but
+        # those that are excluded by name.
+        spec = ws.project.train
+        self._also = tuple(n for n in also if spec.features is not None or n in spec.exclude)
         self.runs: list[tuple[Run, bool]] = []
 
     def trained(self) -> str:

@@ -97,15 +97,20 @@ def features_of(project: Project, schema: Mapping[str, pl.DataType]) -> tuple[st
     Raises:
         DataError: If the project names a column that the data lacks.
     """
-    if project.train.features is not None:
-        missing = [name for name in project.train.features if name not in schema]
+    for setting, names in (
+        ("train.features", project.train.features),
+        ("train.exclude", project.train.exclude),
+    ):
+        missing = [name for name in names or () if name not in schema]
         if missing:
             raise DataError(
-                f"train.features: found {', '.join(map(repr, missing))}, which the data lacks; "
+                f"{setting}: found {', '.join(map(repr, missing))}, which the data lacks; "
                 f"it has {', '.join(n for n in schema if not n.startswith('_'))}"
             )
+    if project.train.features is not None:
         return project.train.features
     left_out = {*project.main.key, project.main.time, *label_columns(project)}
+    left_out |= set(project.train.exclude)
     return tuple(n for n in schema if n not in left_out and not n.startswith("_"))
 
 

@@ -48,12 +48,14 @@ def judge(ws: Workspace, version: int | None = None) -> Judgement:
             "name another one of `everloop models`"
         )
     try:
-        bundle = ws.registry.version(number).bundle
+        bundle = ws.version_bundle(number)
     except KeyError as error:
         raise DataError(f"{error.args[0]}; see `everloop models`") from None
-    against = None if champion is None else ws.registry.version(champion).bundle
-    making = Making(ws, cut_now(ws))
-    verdict = making.judged(bundle, against)
+    against = None if champion is None else ws.version_bundle(champion)
+    both = [bundle, *([against] if against else [])]
+    needed = dict.fromkeys(c.name for one in both for c in one.manifest.columns)
+    making = Making(ws, cut_now(ws), also=tuple(needed))
+    verdict = making.judged(bundle.digest, None if against is None else against.digest)
     outputs: Any = making.runs[-1][0].outputs
     return Judgement(
         version=number,

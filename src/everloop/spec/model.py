@@ -63,6 +63,7 @@ class TrainSpec(Record):
         rows: ``source``: labels arrive with the data. ``feedback``: the source's rows up to the
             first logged prediction, then logged inputs joined with late labels.
         features: Input columns; all but key, time and those in the label where it is left out.
+        exclude: Columns that are no features, such as those that are only known with the label.
         recent: Rows of this newest stretch are all used; older ones fill up to ``max_rows``.
         max_rows: Rows to fit on at most; older rows are sampled evenly.
         seed: Of everything random.
@@ -74,6 +75,7 @@ class TrainSpec(Record):
     task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
     rows: Literal["source", "feedback"] = "source"
     features: tuple[Column, ...] | None = None
+    exclude: tuple[Column, ...] = ()
     recent: Duration | None = None
     max_rows: int | None = Field(default=None, ge=10)
     seed: int = Field(default=0, ge=0, lt=2**31)

@@ -141,6 +141,8 @@ def _check_sources(project: Project) -> list[str]:
 def _check_references(project: Project) -> list[str]:
     names = [source.name for source in project.sources[1:]]
     found = []
+    if project.train.exclude and project.train.features is not None:
+        found.append("train.exclude: stands beside train.features; keep one of the two")
     if project.labels is not None and project.labels.source not in names:
         others = ", ".join(names) or "none: add a second [[sources]]"
         found.append(f"labels.source: found {project.labels.source!r}, expected one of {others}")

@@ -94,10 +94,10 @@ def train(splits: Splits, project: Project, job: TrainJob) -> Draft:
 
 
 def feature_names(frame: pl.DataFrame, project: Project) -> tuple[str, ...]:
-    """Return the model's inputs: what the project names, or all but key, time and label."""
+    """Return the model's inputs: what the project names, or all but those it must not see."""
     if project.train.features is not None:
         return project.train.features
-    left_out = {*project.main.key, project.main.time}
+    left_out = {*project.main.key, project.main.time, *project.train.exclude}
     found = tuple(n for n in frame.columns if n not in left_out and not n.startswith("_"))
     if not found:
         raise DataError(
