@@ -227,7 +227,7 @@ class Replay:
         self._folder = Path(tempfile.mkdtemp())
         self._ws = _open(project, self._folder, seed)
         self._frozen, self._live = Outcome("frozen", seed), Outcome("everloop", seed)
-        self._rivals = [Rival(self._ws, every) for every in ((4, 1) if with_rivals else ())]
+        self._rivals = [Rival(self._ws, every) for every in ((4, 2, 1) if with_rivals else ())]
         self._held = pl.DataFrame()
 
     def run(self, num_weeks: int, *, verbose: bool) -> list[Outcome]:

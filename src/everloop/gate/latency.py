@@ -10,7 +10,7 @@ from everloop.frameworks.onnx_runtime import Scorer
 from everloop.rows.vectorised import tensors
 from everloop.store.bundles import Bundle
 
-_NUM_WARM, _NUM_TIMED = 5, 50
+_NUM_ROWS, _NUM_WARM, _NUM_TIMED = 3, 5, 50
 
 
 def latency_ms(
@@ -25,7 +25,7 @@ def latency_ms(
     """
     scorer = Scorer(bundle)
     singles = [
-        tensors(rows.slice(i, 1), bundle.manifest.columns) for i in range(min(rows.height, 10))
+        tensors(rows.slice(i, 1), bundle.manifest.columns) for i in range(min(rows.height, _NUM_ROWS))
     ]
     for i in range(_NUM_WARM):
         scorer.run(singles[i % len(singles)])

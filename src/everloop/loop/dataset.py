@@ -288,9 +288,13 @@ def newest_time(ws: Workspace, cut: Cut) -> datetime | None:
     found = []
     for name, column in ((PREDICTIONS, "_time"), (f"clean/{main.name}", main.time)):
         if name in cut.versions:
-            newest = _scan(ws, name, cut).select(pl.col(column).max()).collect().item()
-            if isinstance(newest, datetime):
-                found.append(newest)
+            # A version never changes, and the loop asks several times for each decision.
+            key = (name, cut.versions[name])
+            if key not in ws.newest_times:
+                newest = _scan(ws, name, cut).select(pl.col(column).max()).collect().item()
+                ws.newest_times[key] = newest
+            if (known := ws.newest_times[key]) is not None:
+                found.append(known)
     # The history of a project that learns from what it served has ended; other sources go on.
     return max(found[:1] if ws.project.train.rows == "feedback" else found, default=None)
 
