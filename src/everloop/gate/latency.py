@@ -24,9 +24,8 @@ def latency_ms(
         clock_s: Seconds that only go forward.
     """
     scorer = Scorer(bundle)
-    singles = [
-        tensors(rows.slice(i, 1), bundle.manifest.columns) for i in range(min(rows.height, _NUM_ROWS))
-    ]
+    columns, num_rows = bundle.manifest.columns, min(rows.height, _NUM_ROWS)
+    singles = [tensors(rows.slice(i, 1), columns) for i in range(num_rows)]
     for i in range(_NUM_WARM):
         scorer.run(singles[i % len(singles)])
     found = []

@@ -98,6 +98,11 @@ class Workspace:
         """The hash-chained audit trail of decisions."""
         return Log(self.objects, f"decisions/{self.model}")
 
+    @cached_property
+    def newest_times(self) -> dict[tuple[str, int], datetime | None]:
+        """What was found of table versions, by name and version."""
+        return {}
+
     def lease(self, place: str, *, is_alone: bool) -> Lease:
         """Return this process's claim to act; only the holder turns the loop.
 
