@@ -188,3 +188,10 @@ def test_after_many_versions_gc_leaves_all_that_is_served_or_may_come_back(small
     assert kept <= set(report.kept_bundles)
     assert Controller(small.reopen()).roll_back_by_hand(None, "") == 3
     small.check()
+
+
+def test_the_trail_keeps_why_a_person_decided(two: Small) -> None:
+    controller = Controller(two.ws)
+    other = 1 if controller.state.champion == 2 else 2
+    controller.promote_by_hand(other, "the clinic asked for it")
+    assert decision_lines(two.ws)[-1].reasons == ("the clinic asked for it",)

@@ -103,7 +103,7 @@ class Controller:
             DataError: If there is no such version.
         """
         self._check_version(version)
-        self.handle(PromotedByHand(**self.moment(), version=version))
+        self.handle(PromotedByHand(**self.moment(), version=version, reason=reason))
         self._reconcile(reason)
 
     def roll_back_by_hand(self, version: int | None, reason: str) -> int:
@@ -116,7 +116,7 @@ class Controller:
         if version is None:
             raise DataError("there is no former champion to go back to; name one with --to")
         self._check_version(version)
-        self.handle(RolledBackByHand(**self.moment(), to_version=version))
+        self.handle(RolledBackByHand(**self.moment(), to_version=version, reason=reason))
         self._reconcile(reason)
         return version
 

@@ -175,6 +175,7 @@ class PromotedByHand(_Moment):
 
     kind: Literal["promoted_by_hand"] = "promoted_by_hand"
     version: int
+    reason: str = ""
 
 
 class RolledBackByHand(_Moment):
@@ -182,6 +183,7 @@ class RolledBackByHand(_Moment):
 
     kind: Literal["rolled_back_by_hand"] = "rolled_back_by_hand"
     to_version: int
+    reason: str = ""
 
 
 class RetrainByHand(_Moment):

@@ -68,7 +68,9 @@ def decision_lines(ws: Workspace) -> list[DecisionLine]:
         time = event["stream_time"] or event["wall_time"]
         if event["kind"].endswith("_by_hand") and event["kind"] != "retrain_by_hand":
             version = event.get("version") or event.get("to_version")
-            lines.append(DecisionLine(time=time, kind=event["kind"], version=version, reasons=()))
+            reasons = (event["reason"],) if event.get("reason") else ()
+            kind = event["kind"]
+            lines.append(DecisionLine(time=time, kind=kind, version=version, reasons=reasons))
         if event["kind"] == "training_failed":
             lines.append(
                 DecisionLine(time=time, kind="failed", version=None, reasons=(event["error"],))
