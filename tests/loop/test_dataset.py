@@ -10,11 +10,11 @@ from everloop.loop.dataset import (
     cut_now,
     feedback_rows,
     labelled_rows,
-    read_label,
     source_rows,
     stream_time,
 )
 from everloop.loop.facts import num_labelled
+from everloop.loop.logged import read_label
 from everloop.spec.errors import DataError
 from everloop.testing import make_rows
 from tests.loop.conftest import Small
@@ -133,6 +133,27 @@ def test_truth_values_and_numbers_that_are_categories_are_read_back(tmp_path: Pa
     assert found["shop"].cast(pl.Int64).to_list() == rows["shop"].to_list()
 
 
+def test_rows_logged_before_a_column_changed_its_kind_are_read_as_the_new_one(
+    served: Small,
+) -> None:
+    old = make_rows(20, first=2000).with_columns(pl.lit(3.0).alias("size"))
+    served.serve_labelled(old)
+    settings = FEEDBACK | {"columns": {"size": {"kind": "category"}}}
+    other = Small(served.folder.parent / "other", settings=settings)
+    other.run()
+    kinds = {c.name: c.kind for c in other.ws.version_bundle(1).manifest.columns}
+    assert kinds["size"] == "category"
+    number = served.add_version(other)
+    new = make_rows(10, first=2020).with_columns(pl.lit("large").alias("size"))
+    served.serve_labelled(new, version=number)
+    schema = dict(source_rows(other.ws, cut_now(other.ws)).collect_schema())
+    assert schema["size"] == pl.String
+    found = feedback_rows(served.ws, cut_now(served.ws), schema).collect()
+    assert found["size"].to_list() == ["3"] * 20 + ["large"] * 10
+    numbers = rows_of(served)["size"].tail(30).to_list()
+    assert numbers == [3.0] * 20 + [None] * 10
+
+
 def test_stream_time_goes_on_with_the_source_where_that_brings_the_labels(small: Small) -> None:
     small.run()
     small.serve(make_rows(1, first=5), ids=["a try"])
@@ -162,7 +183,8 @@ def test_rows_are_asked_for_before_they_were_taken_in(small: Small) -> None:
     ("dtype", "text", "expected"),
     [
         (pl.Boolean(), ["True", "0", "1.0", "no idea"], [True, False, True, None]),
-        (pl.Float64(), ["1", "2.5", "late"], [1.0, 2.5, None]),
+        (pl.Float64(), ["1", " 2.5", "late", "true", "False"], [1.0, 2.5, None, 1.0, 0.0]),
+        (pl.Float64(), ["inf", "-Infinity", "nan"], [None, None, None]),
         (pl.String(), ["late", "1"], ["late", "1"]),
     ],
 )

@@ -56,6 +56,24 @@ def test_rows_like_those_learned_from_have_not_drifted(served: Small) -> None:
     assert {c.name for c in report.columns} == {"size", "weight", "colour", "probability"}
 
 
+def test_answers_to_another_task_are_left_out_of_what_is_measured(
+    served: Small, tmp_path: Path
+) -> None:
+    other = Small(tmp_path / "other", target="multiclass", settings=SETTINGS)
+    other.run()
+    number = served.add_version(other)
+    served.serve_labelled(make_rows(100, first=2200, target="multiclass"), version=number)
+    looking, champion = Looking(served.ws, now_of(served)), served.ws.version_bundle(1)
+    live = looking.live(champion)
+    assert {m.version for m in live} == {1}
+    drift = looking.drift(champion)
+    assert drift is not None
+    assert drift.num_rows == 200
+    theirs = looking.live(served.ws.version_bundle(number))
+    assert {m.version for m in theirs} == {number}
+    assert all(m.num_rows > 0 for m in theirs)
+
+
 def test_two_versions_are_compared_on_the_rows_since_the_promotion(served: Small) -> None:
     found = Looking(served.ws, now_of(served)).comparison(2, 1, make_rows(2051)["at"][-1])
     assert found is not None

@@ -153,6 +153,84 @@ def test_a_version_with_other_columns_begins_a_piece_of_its_own(place: Place) ->
     spool.close()
 
 
+def test_a_column_that_changes_its_type_lies_beside_the_old_one_and_is_told_once(
+    place: Place,
+) -> None:
+    spool = place.replica()
+    add(spool, line("a"))
+    place.ship()
+    add(spool, line("b", numbers={}, categories={"carrier": ["BB"], "distance": ["far"]}))
+    report = place.ship()
+    assert report.beside == ["_text:distance"]
+    assert str(report).endswith("columns of another type than before lie in _text:distance")
+    add(spool, line("c", numbers={}, categories={"carrier": ["CC"], "distance": ["near"]}))
+    add(spool, line("d", numbers={"distance": [7]}, texts={}, categories={"flight": ["x"]}))
+    assert place.ship().beside == []
+    found = place.predictions.scan().collect().sort("_prediction_id")
+    assert found["distance"].to_list() == [1.5, None, None, 7.0]
+    assert found["_text:distance"].to_list() == [None, "far", "near", None]
+    assert found["flight"].to_list() == ["12", "12", "12", "x"]
+    spool.close()
+
+
+def test_answers_to_another_kind_of_task_are_shipped_too(place: Place) -> None:
+    spool = place.replica()
+    one = line("b")
+    one.predictions = [[0.25, 0.75]]
+    add(spool, line("a"), one)
+    assert place.ship().beside == ["_list:_prediction"]
+    found = place.predictions.scan().collect().sort("_prediction_id")
+    assert found["_prediction"].to_list() == [0.5, None]
+    assert found["_list:_prediction"].to_list() == [None, [0.25, 0.75]]
+    spool.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "column", "value"),
+    [
+        ({"numbers": {"Carrier": [2.0]}, "categories": {}}, "_number:Carrier", 2.0),
+        ({"numbers": {"_version": [3.0]}}, "_number:_version", 3.0),
+        ({"moments": {"flight": [2_000_000]}, "texts": {}}, "_text:flight", None),
+    ],
+)
+def test_a_name_that_a_table_cannot_hold_a_second_time_stops_no_shipping(
+    place: Place, more: dict[str, Any], column: str, value: object
+) -> None:
+    spool = place.replica()
+    add(spool, line("a"), line("b", **more))
+    report = place.ship()
+    assert report.num_predictions == 2
+    found = place.predictions.scan().collect().sort("_prediction_id")
+    assert found[column].null_count() == 1
+    assert value is None or found[column][1] == value
+    assert found["_version"].to_list() == [7, 7]
+    spool.close()
+
+
+def test_a_shipper_that_meets_another_ones_new_column_looks_at_the_table_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = place.replica()
+    add(spool, line("a", numbers={"distance": [1.0], "delay": [2.0]}))
+    known = [pl.Schema()]
+    look = Table.schema
+    place.predictions.append(pl.DataFrame({"delay": ["late"]}))
+    monkeypatch.setattr(Table, "schema", lambda self: known.pop() if known else look(self))
+    assert place.ship().num_predictions == 1
+    assert place.predictions.scan().collect()["_number:delay"].to_list() == [None, 2.0]
+    spool.close()
+
+
+def test_what_is_set_aside_is_for_this_user_alone(place: Place) -> None:
+    spool = place.replica()
+    assert spool.add_predictions([b"{oops}\n"]) is None
+    place.ship()
+    folder = place.spool / "broken"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [one.stat().st_mode & 0o777 for one in folder.iterdir()] == [0o600]
+    spool.close()
+
+
 def test_labels_arrive_also_for_ids_that_nobody_knows(place: Place) -> None:
     spool = place.replica()
     assert spool.add_labels([("nobody", "true"), ("x.1", "2")]) is None

@@ -9,10 +9,12 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from everloop.loop.logged import read_label, read_logged
 from everloop.loop.workspace import Workspace
 from everloop.spec.errors import DataError
 from everloop.spec.manifest import DataVersion
 from everloop.spec.project import Project
+from everloop.store.beside import names_of
 from everloop.validate.join import join
 from everloop.validate.label import check_label, label_expression
 
@@ -194,7 +196,7 @@ def feedback_rows(
     schema: Mapping[str, pl.DataType],
     wanted: Wanted | None = None,
 ) -> pl.LazyFrame:
-    """Return logged rows whose label has come, with their id, prediction and version.
+    """Return logged rows whose label has come, with their id, version and what was answered.
 
     A request that was sent twice under one id counts once, as it was answered last; of labels, the
     last one counts. Where the project names no time column, ``_time`` says when it was answered.
@@ -224,39 +226,17 @@ def feedback_rows(
     time_name = project.main.time or "_time"
     have = served.collect_schema()
     columns = [
-        _read_logged(name, have.get(name), schema[name])
+        read_logged(name, have, schema[name])
         for name in schema
         if name not in {"_label", time_name}
     ]
     time = pl.col("_time").alias(time_name)
     return (
-        served.select("_prediction_id", "_version", "_prediction", time, *columns)
+        served.select("_prediction_id", "_version", *names_of("_prediction", have), time, *columns)
         # In the order of serving, so that the same rows always make the same model.
         .join(labels, on="_prediction_id", how="inner", maintain_order="left")
         .filter(pl.col("_label").is_not_null())
     )
-
-
-def read_label(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Read a logged label's text as the type that the source's label has."""
-    if dtype == pl.Boolean:
-        lower = text.str.to_lowercase()
-        return (
-            pl.when(lower.is_in(["true", "1", "1.0"]))
-            .then(statement=True)
-            .when(lower.is_in(["false", "0", "0.0"]))
-            .then(statement=False)
-        )
-    return text.cast(dtype, strict=False)
-
-
-def _read_logged(name: str, have: pl.DataType | None, dtype: pl.DataType) -> pl.Expr:
-    if have is None:
-        return pl.lit(None, dtype=dtype).alias(name)
-    # A category is logged as text, also where the source has truth values or numbers.
-    column = pl.col(name)
-    read = read_label(column, dtype) if have == pl.String else column.cast(dtype, strict=False)
-    return read.alias(name)
 
 
 def plain(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -1,5 +1,6 @@
 """What the loop knows of the world at one moment of stream time: the evidence for its decisions."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import polars as pl
@@ -16,6 +17,7 @@ from everloop.loop.dataset import (
     source_rows,
 )
 from everloop.loop.events import Comparison
+from everloop.loop.logged import read_answer, read_logged
 from everloop.loop.workspace import Workspace
 from everloop.measure.intervals import time_groups
 from everloop.measure.metrics import align_classes, default_metric
@@ -59,18 +61,24 @@ class Looking:
         if PREDICTIONS not in self._cut.versions:
             return None
         reference = Profile.model_validate_json(bundle.files["profile.json"])
-        names = _names(bundle)
         table = self._ws.tables.table(PREDICTIONS)
         served = table.scan(self._cut.versions[PREDICTIONS]).filter(
             pl.col("_time") > self._now - self._ws.project.monitor.window
         )
         # Another version may have been sent fewer columns; their absence is no drift.
         versions = served.select(pl.col("_version").unique()).collect()["_version"].to_list()
-        like = [number for number in versions if self._columns_of(number) >= set(names)]
+        like = [number for number in versions if self._is_like(number, bundle)]
         if not like:
             return None
+        have = served.collect_schema()
+        inputs = [
+            read_logged(column.name, have, _TYPES[column.kind])
+            for column in bundle.manifest.columns
+        ]
         recent = (
-            served.filter(pl.col("_version").is_in(like)).select(*names, _said(bundle)).collect()
+            served.filter(pl.col("_version").is_in(like))
+            .select(*inputs, _said(bundle, have))
+            .collect()
         )
         return measure_drift(reference, profile_like(recent, reference), self._ws.project.monitor)
 
@@ -103,14 +111,19 @@ class Looking:
         # The project file may name other columns by now than this version was made of.
         inputs = {column.name: _TYPES[column.kind] for column in bundle.manifest.columns}
         schema = {**inputs, **self._schema}
-        return feedback_rows(self._ws, self._cut, schema, Wanted(since=since)).collect()
+        rows = feedback_rows(self._ws, self._cut, schema, Wanted(since=since))
+        answer = read_answer(rows.collect_schema(), bundle.manifest.task)
+        # Answers to another kind of task are no predictions of this one.
+        return rows.with_columns(answer).filter(pl.col("_prediction").is_not_null()).collect()
 
-    def _columns_of(self, version: int) -> set[str]:
+    def _is_like(self, version: int, bundle: Bundle) -> bool:
+        """Whether a version answers the same question and was sent every column of the bundle."""
         try:
-            digest = self._ws.registry.version(version).bundle
-            return {column.name for column in self._ws.bundles.manifest(digest).columns}
+            other = self._ws.bundles.manifest(self._ws.registry.version(version).bundle)
         except KeyError:
-            return set()  # it was freed since
+            return False  # it was freed since
+        names = {column.name for column in other.columns}
+        return other.task == bundle.manifest.task and names >= set(_names(bundle))
 
     def _job(self, bundle: Bundle) -> LiveJob:
         project = self._ws.project
@@ -122,10 +135,10 @@ class Looking:
         )
 
 
-def _said(bundle: Bundle) -> pl.Expr:
+def _said(bundle: Bundle, have: Mapping[str, pl.DataType]) -> pl.Expr:
     """Return what a version answered, as its profile holds it: of many classes the likeliest."""
     manifest = bundle.manifest
-    said = pl.col("_prediction")
+    said = read_answer(have, manifest.task)
     if manifest.task == "multiclass":
         classes = dict(enumerate(manifest.classes))
         said = said.list.arg_max().replace_strict(classes, default=None, return_dtype=pl.String)

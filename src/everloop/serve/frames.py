@@ -1,7 +1,7 @@
 """Spool lines as the rows of the tables ``predictions`` and ``labels``; for the shipper alone."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -10,15 +10,23 @@ from everloop.rows.replica import parse_category, parse_number
 from everloop.serve.spool import LabelLine, PredictionLine
 from everloop.serve.times import to_microseconds
 from everloop.spec.errors import DataError
+from everloop.store.beside import set_beside
 
 _TIME = pl.Datetime("us", "UTC")
 _NONE = type(None)
 
 
-def prediction_frame(lines: Sequence[PredictionLine], replica: str) -> pl.DataFrame:
+def prediction_frame(
+    lines: Sequence[PredictionLine], replica: str, table: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
     """Lay out prediction lines row by row, each column with its one type.
 
     A row's ``_time`` is its time column's; the time of the answer where the model has none.
+
+    Args:
+        lines: Of one layout.
+        replica: Who wrote them.
+        table: The table's columns; what comes with another type than they have lies beside them.
     """
     ends = [(line, line.rows) for line in lines]
     columns: list[pl.Series] = [
@@ -35,7 +43,7 @@ def prediction_frame(lines: Sequence[PredictionLine], replica: str) -> pl.DataFr
     columns += _spread(lines, "times", _microseconds, _moments)
     if lines:
         columns.append(_predictions([value for line in lines for value in line.predictions]))
-    return pl.DataFrame(columns)
+    return set_beside(columns, table)
 
 
 def layout_of(line: PredictionLine) -> tuple[object, ...]:

@@ -18,7 +18,7 @@ import polars as pl
 
 from everloop.serve.frames import label_frame, layout_of, prediction_frame
 from everloop.serve.spool import LabelLine, PredictionLine, is_dead, segments
-from everloop.spec.errors import UnavailableError
+from everloop.spec.errors import DataError, UnavailableError
 from everloop.store.table import Table
 
 PIECE_BYTES = 64 << 20
@@ -39,6 +39,8 @@ class ShipReport:
             answered for them, and they are removed.
         broken: Whole lines that could not be read, as ``replica@offset``; they are moved to
             ``<spool>/broken``.
+        beside: New columns of the tables, for values of another type than those that came before
+            under the same name.
     """
 
     num_predictions: int = 0
@@ -46,11 +48,15 @@ class ShipReport:
     num_pieces: int = 0
     torn: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         text = f"shipped {self.num_predictions} predictions and {self.num_labels} labels"
-        odd = len(self.torn) + len(self.broken)
-        return f"{text}; {odd} unfinished or broken lines" if odd else text
+        if odd := len(self.torn) + len(self.broken):
+            text += f"; {odd} unfinished or broken lines"
+        if self.beside:
+            text += f"; columns of another type than before lie in {', '.join(self.beside)}"
+        return text
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class _Stream(Generic[Line]):
     decoder: msgspec.json.Decoder[Line]
     count: Callable[[Line], int]
     layout: Callable[[Line], object]
-    frame: Callable[[list[Line], str], pl.DataFrame]
+    frame: Callable[[list[Line], str, pl.Schema], pl.DataFrame]
 
 
 @dataclass
@@ -79,7 +85,7 @@ _LABELS = _Stream(
     msgspec.json.Decoder(LabelLine),
     lambda line: len(line.labels),
     lambda _: None,
-    lambda lines, _: label_frame(lines),
+    lambda lines, *_: label_frame(lines),
 )
 
 
@@ -171,8 +177,7 @@ class _Shipper(Generic[Line]):
         while True:
             piece = self._read(offset)
             if piece.end > offset:
-                frame = self._stream.frame(piece.lines, self._directory.name)
-                self._table.append(frame, app=self._app, offset=piece.end)
+                self._commit(piece)
                 num_rows += piece.num_rows
                 self._report.num_pieces += 1
             offset = max(offset, piece.end)
@@ -180,6 +185,19 @@ class _Shipper(Generic[Line]):
                 break
         self._remove(offset)
         return num_rows
+
+    def _commit(self, piece: _Piece[Line]) -> None:
+        known = self._table.schema()
+        frame = self._stream.frame(piece.lines, self._directory.name, known)
+        try:
+            self._table.append(frame, app=self._app, offset=piece.end)
+        except DataError:
+            if self._table.schema() == known:
+                raise
+            self._commit(piece)  # another shipper has brought a column of another type meanwhile
+            return
+        if known:
+            self._report.beside += [n for n in frame.columns if ":" in n and n not in known]
 
     def _read(self, offset: int) -> _Piece[Line]:
         piece: _Piece[Line] = _Piece(end=offset)
@@ -218,8 +236,10 @@ class _Shipper(Generic[Line]):
     def _set_aside(self, at: int, text: bytes) -> None:
         name = f"{self._directory.parent.name}-{self._directory.name}-{at}.jsonl"
         folder = self._directory.parent.parent / "broken"
-        folder.mkdir(exist_ok=True)
-        (folder / name).write_bytes(text)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "wb") as out:
+            out.write(text)
         self._report.broken.append(f"{self._directory.name}@{at}")
 
     def _remove(self, offset: int) -> None:

@@ -56,6 +56,11 @@ class Table:
         with self._lock:
             return _version(self._refresh())
 
+    def schema(self) -> pl.Schema:
+        """Return the newest version's columns; none if the table does not exist."""
+        with self._lock:
+            return _columns(self._refresh()) or pl.Schema()
+
     def offset(self, app: str) -> int:
         """Return the last offset that an app committed; -1 if it never did."""
         with self._lock:
