@@ -55,7 +55,9 @@ def test_one_that_was_killed_on_this_machine_is_not_waited_for(small: Small) -> 
 def test_one_that_fell_silent_elsewhere_is_waited_for_as_long_as_the_lease(small: Small) -> None:
     assert small.ws.lease("elsewhere", is_alone=False).acquire() == 1
     clock = ManualClock()
-    with acting(Workspace.open(small.folder, clock=clock)):
+    told: list[str] = []
+    with acting(Workspace.open(small.folder, clock=clock), told.append):
+        assert told == ["another controller is at work on 'small'; waiting 15 s for it"]
         assert LEASE_LENGTH_S <= clock.monotonic() <= LEASE_LENGTH_S + 1
 
 

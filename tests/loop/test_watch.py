@@ -1,5 +1,5 @@
 import itertools
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +247,44 @@ def test_a_stop_ends_the_watch_between_two_looks(served: Small) -> None:
     clock.stop()
     Watch(Workspace.open(served.folder, clock=clock)).follow()
     assert status_of(served).at == clock.now() - timedelta(milliseconds=50)
+
+
+def test_each_decision_is_told_with_its_reasons(tmp_path: Path) -> None:
+    small = Small(tmp_path)
+    told: list[str] = []
+    watch = Watch(small.ws, tell_decision=told.append)
+    watch.look()
+    watch.look()
+    assert [line.split(":")[0] for line in told] == ["retrain", "promote version 1"]
+    assert "gain over a constant predictor" in told[1]
+    assert told[1].endswith("made because there is no champion yet, and 2000 labelled rows")
+
+
+def test_a_failed_training_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("everloop.loop.challenger.train", fail)
+    told: list[str] = []
+    Watch(Small(tmp_path).ws, tell_decision=told.append).look()
+    assert told[1:] == ["failed: MemoryError: "]
+
+
+def test_labels_are_looked_at_though_traffic_has_stopped(served: Small) -> None:
+    clock = ManualClock(datetime.now(UTC))
+    ids = served.serve(rows := make_rows(600, first=2000, sign=-1.0))
+    watch = Watch(Workspace.open(served.folder, clock=clock))
+    watch.look()
+    served.label(ids, rows["label"].to_list())
+    watch.look()
+    assert served.decided() == ["retrain", "promote"], "monitor.every has not passed"
+    clock.move(timedelta(hours=1))
+    watch.look()
+    assert served.decided()[2:] == ["retrain", "promote"]
+    kept = served.ws.tables.table(METRICS)
+    num_rows = kept.num_rows()
+    live = kept.scan().filter(pl.col("kind") == "live").collect()
+    assert live["time"].n_unique() == 1, "there was nothing to measure before the labels came"
+    clock.move(timedelta(hours=1))
+    watch.look()
+    assert kept.num_rows() == num_rows, "nothing new came"

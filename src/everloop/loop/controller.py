@@ -28,10 +28,11 @@ from everloop.loop.events import (
     TrainingFinished,
 )
 from everloop.loop.facts import num_labelled
-from everloop.loop.trail import find_job, make_record, reason_of
+from everloop.loop.trail import find_job, in_words, make_record, reason_of
 from everloop.loop.workspace import Workspace
 from everloop.registry.routes import RouteTarget
 from everloop.spec.errors import ConflictError, DataError, EverloopError
+from everloop.spec.progress import Tell, tell_nobody
 
 _ATTEMPTS = 10
 # What a job may fail of without the controller failing too; it is tried again later. A controller
@@ -52,8 +53,15 @@ _FAILURES = (
 class Controller:
     """The one who acts; hold the workspace's lease while using it unattended."""
 
-    def __init__(self, ws: Workspace) -> None:
+    def __init__(self, ws: Workspace, tell: Tell = tell_nobody) -> None:
+        """Prepare.
+
+        Args:
+            ws: The workspace.
+            tell: Told of each decision, with its reasons.
+        """
         self._ws = ws
+        self._tell = tell
         self._last, self.state = self._load()
 
     def handle(self, event: Event) -> tuple[Action, ...]:
@@ -154,6 +162,7 @@ class Controller:
 
     def _carry_out(self, actions: tuple[Action, ...]) -> None:
         for action in actions:
+            self._tell(in_words(action))
             if isinstance(action, Retrain | Recalibrate):
                 self._make(action, find_job(self._ws, action.job)[1])
             else:
@@ -205,6 +214,7 @@ class Controller:
         text = (
             str(error) if isinstance(error, EverloopError) else f"{type(error).__name__}: {error}"
         )
+        self._tell(f"failed: {text}")
         self.handle(TrainingFailed(**self.moment(), job=job, error=text))
 
     def _reconcile(self, reason: str) -> None:

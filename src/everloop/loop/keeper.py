@@ -4,15 +4,17 @@ import fcntl
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from everloop.loop.workspace import LEASE_LENGTH_S, Workspace
 from everloop.spec.errors import ConflictError, UnavailableError
+from everloop.spec.progress import Tell, on_stderr
 from everloop.store.lease import Lease
 
 _LOOK_S = 0.5
+_say = on_stderr("everloop")
 
 
 class Keeper:
@@ -46,21 +48,21 @@ class Keeper:
 
 
 @contextmanager
-def acting(ws: Workspace) -> Iterator[Keeper]:
+def acting(ws: Workspace, tell: Tell = _say) -> Iterator[Keeper]:
     """Hold the right to act for the length of a block; wait for a holder elsewhere that died.
 
     One that died on this machine is not waited for: its lock went with it.
 
+    Args:
+        ws: The workspace.
+        tell: Told that there is somebody to wait for.
+
     Raises:
         ConflictError: If another controller holds it and is alive.
     """
-    with _alone_here(ws) as place:
+    with _alone_here(ws, tell) as place:
         lease = ws.lease(place, is_alone=True)
-        waited = 0.0
-        while lease.acquire() is None:
-            if waited > LEASE_LENGTH_S + 1 or ws.clock.wait(_LOOK_S):
-                raise _at_work(ws)
-            waited += _LOOK_S
+        _wait_for(lambda: lease.acquire() is not None, ws, tell)
         keeper = Keeper(lease)
         try:
             yield keeper
@@ -69,20 +71,28 @@ def acting(ws: Workspace) -> Iterator[Keeper]:
 
 
 @contextmanager
-def _alone_here(ws: Workspace) -> Iterator[str]:
+def _alone_here(ws: Workspace, tell: Tell) -> Iterator[str]:
     """Lock this machine's local directory for one controller; gives the directory's own name."""
     path = ws.local("controller") / ws.model
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        waited = 0.0
-        while not _is_locked(lock):
-            if waited > LEASE_LENGTH_S + 1 or ws.clock.wait(_LOOK_S):
-                raise _at_work(ws)
-            waited += _LOOK_S
+        _wait_for(lambda: _is_locked(lock), ws, tell)
         yield _place(lock, path)
     finally:
         os.close(lock)
+
+
+def _wait_for(is_mine: Callable[[], bool], ws: Workspace, tell: Tell) -> None:
+    found, waited = f"another controller is at work on {ws.model!r}", 0.0
+    while not is_mine():
+        if waited > LEASE_LENGTH_S + 1 or ws.clock.wait(_LOOK_S):
+            raise ConflictError(
+                f"{found}; end it (`everloop watch` or `everloop up`), or let it do this"
+            )
+        if not waited:
+            tell(f"{found}; waiting {LEASE_LENGTH_S:g} s for it")
+        waited += _LOOK_S
 
 
 def _is_locked(lock: int) -> bool:
@@ -101,10 +111,3 @@ def _place(lock: int, path: Path) -> str:
         os.ftruncate(lock, 0)
         os.pwrite(lock, name.encode(), 0)
     return name
-
-
-def _at_work(ws: Workspace) -> ConflictError:
-    return ConflictError(
-        f"another controller is at work on {ws.model!r}; end it (`everloop watch` or "
-        "`everloop up`), or let it do this"
-    )

@@ -97,6 +97,14 @@ def reason_of(action: Action) -> str:
     return "\n".join(reasons) if reasons is not None else str(getattr(action, "reason", ""))
 
 
+def in_words(action: Action) -> str:
+    """Return an action with its reasons as one line."""
+    version = _version(action)
+    about = "" if version is None else f" version {version}"
+    reasons = "; ".join(reason_of(action).split("\n"))
+    return f"{action.kind.replace('_', ' ')}{about}: {reasons}"
+
+
 def _version(action: Action) -> int | None:
     found = getattr(action, "version", getattr(action, "to_version", None))
     return found if isinstance(found, int) else None

@@ -1,7 +1,5 @@
 """Keeps turning the loop: looks at what came in, asks the decision core, acts."""
 
-import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -18,9 +16,11 @@ from everloop.loop.workspace import Workspace
 from everloop.measure.metrics import default_metric
 from everloop.monitor import LiveMetric
 from everloop.spec.errors import EverloopError
+from everloop.spec.progress import Tell, on_stderr
 from everloop.spec.record import Record
 
 _COMPACT_EVERY = 64
+_say = on_stderr("watch")
 _YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -42,27 +42,26 @@ class Status(Record):
     trouble: str = ""
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(f"watch: {text}\n")
-
-
 class Watch:
     """One controller at work; `follow` until the clock is stopped."""
 
-    def __init__(self, ws: Workspace, tell: Callable[[str], None] = _say) -> None:
+    def __init__(self, ws: Workspace, tell: Tell = _say, tell_decision: Tell = _say) -> None:
         """Prepare.
 
         Args:
             ws: The workspace.
             tell: Told of trouble, once for each kind of it.
+            tell_decision: Told of each decision.
         """
         self._ws = ws
         self._tell = tell
         self._trouble = ""
         self._must_resume = True
-        self._controller = Controller(ws)
+        self._controller = Controller(ws, tell_decision)
         self._seen: tuple[int, ...] = ()
         self._observed_at: datetime | None = None
+        self._observed_on_wall_at: datetime | None = None
+        self._has_news = False
         self._num_observed = 0
         self._dealt_with: datetime | None = None
 
@@ -72,7 +71,7 @@ class Watch:
         Raises:
             ConflictError: If another controller is at work.
         """
-        with acting(self._ws) as keeper:
+        with acting(self._ws, self._tell) as keeper:
             while not keeper.is_lost:
                 self.look()
                 if self._ws.clock.wait(self._ws.project.retrain.poll_interval.total_seconds()):
@@ -93,7 +92,7 @@ class Watch:
         )
         try:
             self._go_on()
-            if seen != self._seen:
+            if seen != self._seen or self._is_overdue():
                 self._decide()
                 self._seen = seen
             elif self._controller.state.job is not None:
@@ -115,13 +114,29 @@ class Watch:
         moment = self._controller.moment()
         # Rows without a time happen when they are seen.
         now = moment["stream_time"] or moment["wall_time"]
-        if self._observed_at is None or now - self._observed_at >= self._ws.project.monitor.every:
+        last, every = self._observed_at, self._ws.project.monitor.every
+        if last is None or now - last >= every or self._is_overdue():
+            if last is not None:
+                # The stream may stand still, and what is measured is kept once for each moment.
+                now = max(now, last + timedelta(microseconds=1))
             self._controller.handle(self._observe(moment, now))
-            self._observed_at = now
-        elif moment["stream_time"] is None:
-            number = num_labelled(self._ws, cut_now(self._ws))
-            self._controller.handle(Observed(**moment, num_labelled=number))
+            self._observed_at, self._observed_on_wall_at = now, moment["wall_time"]
+            self._has_news = False
+        else:
+            self._has_news = True
+            if moment["stream_time"] is None:
+                number = num_labelled(self._ws, cut_now(self._ws))
+                self._controller.handle(Observed(**moment, num_labelled=number))
         self._dealt_with = moment["stream_time"]
+
+    def _is_overdue(self) -> bool:
+        """Whether what came since the last observation has waited for as long on the wall clock.
+
+        Where traffic has stopped, stream time stands still, and late labels come all the same.
+        """
+        if not self._has_news or self._observed_on_wall_at is None:
+            return False
+        return self._ws.clock.now() - self._observed_on_wall_at >= self._ws.project.monitor.every
 
     def _observe(self, moment: dict[str, datetime], now: datetime) -> Observed:
         ws, state = self._ws, self._controller.state

@@ -1,6 +1,11 @@
-"""How long work tells how far it is."""
+"""How long work tells how far it is, and a service what befell it."""
 
+import sys
+from collections.abc import Callable
 from typing import Protocol
+
+Tell = Callable[[str], None]
+"""Told, a sentence each, what a person should know; it must be quick and must not raise."""
 
 
 class Progress(Protocol):
@@ -17,4 +22,17 @@ class Progress(Protocol):
 
 
 def no_progress(what: str, done: int, total: int | None = None, /) -> None:
+    """Tell nobody."""
+
+
+def on_stderr(who: str) -> Tell:
+    """Return one that writes each sentence as a line to standard error, with who says so."""
+
+    def tell(text: str) -> None:
+        sys.stderr.write(f"{who}: {text}\n")
+
+    return tell
+
+
+def tell_nobody(text: str, /) -> None:
     """Tell nobody."""
