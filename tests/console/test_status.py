@@ -81,3 +81,15 @@ def test_the_page_is_served_to_a_browser_and_nothing_can_be_changed(small: Small
     assert found[1][0] == 405
     server.stop()
     thread.join(20)
+
+
+def test_trouble_of_the_loop_is_shown(small: Small) -> None:
+    small.run()
+    assert (read_page(small.ws).troubles, read_page(small.ws).looked_at) == ((), None)
+    (small.folder / "rows" / "000000.csv").write_text("something else\n")
+    Watch(small.ws, lambda _: None).look()
+    data = read_page(small.ws)
+    assert data.looked_at is not None
+    (trouble,) = data.troubles
+    assert "000000.csv" in trouble
+    assert trouble.split("'")[0] in status_page(data)

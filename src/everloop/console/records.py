@@ -164,6 +164,8 @@ class StatusData(Record):
         gate_metric: Name of the versions' gate metric.
         quarantine: Counts by source and rule.
         clean_rows: Source to its rows that passed.
+        looked_at: When the loop last looked, ISO 8601; None if it never did.
+        troubles: What the loop and the shipper could not do, in sentences.
     """
 
     project: str
@@ -180,3 +182,5 @@ class StatusData(Record):
     gate_metric: str = "gate metric"
     quarantine: tuple[QuarantineCount, ...] = ()
     clean_rows: dict[str, int] = Field(default_factory=dict)
+    looked_at: str | None = None
+    troubles: tuple[str, ...] = ()

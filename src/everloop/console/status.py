@@ -17,6 +17,7 @@ from everloop.console.records import (
 from everloop.console.server import PageServer, make_app
 from everloop.loop.dataset import METRICS
 from everloop.loop.quarantine import count_by_rule
+from everloop.loop.shipping import read_shipping
 from everloop.loop.trail import decision_lines
 from everloop.loop.watch import read_status
 from everloop.loop.workspace import Workspace
@@ -44,7 +45,7 @@ def reports_folder(ws: Workspace) -> Path:
 
 def read_page(ws: Workspace) -> StatusData:
     """Read everything that the status page says."""
-    status = read_status(ws)
+    status, shipping = read_status(ws), read_shipping(ws)
     lines = version_lines(ws)
     aliases = ws.registry.aliases()
     champion = ws.champion()
@@ -73,6 +74,8 @@ def read_page(ws: Workspace) -> StatusData:
             s.name: max(ws.tables.table(f"clean/{s.name}").num_rows(), 0)
             for s in ws.project.sources
         },
+        looked_at=status.at.isoformat() if status else None,
+        troubles=tuple(note.trouble for note in (status, shipping) if note and note.trouble),
     )
 
 
