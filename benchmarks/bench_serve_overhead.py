@@ -376,7 +376,7 @@ def compare(steps: tuple[ColumnSteps, ...], args: argparse.Namespace) -> list[st
     """Run the whole comparison; returns the lines of the result."""
     made = draft(steps)
     asked = body(steps)
-    head = f"POST {PATH} HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(asked)}\r\n\r\n"
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(asked)}\r\n\r\n"
     request = head.encode() + asked
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

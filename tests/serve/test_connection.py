@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
-OK = b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n"
-POST = b"POST /v2/repository/index HTTP/1.1\r\nHost: a\r\n"
+from everloop.serve.http.hosts import Hosts
+from everloop.serve.http.messages import Refused
+
+OK = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /v2/repository/index HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.fixture
@@ -33,19 +36,19 @@ def read_all(wire: socket.socket) -> bytes:
         (POST + b"Transfer-Encoding: gzip\r\n\r\nabc", 400),
         (POST + b"Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", 400),
         (POST + b"Transfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n", 400),
-        (b"GET /v2 HTTP/1.1\nHost: a\n\n", 400),
-        (b"GET /v2 HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", 400),
+        (b"GET /v2 HTTP/1.1\nHost: localhost\n\n", 400),
+        (b"GET /v2 HTTP/1.1\r\nHost: localhost\nX: b\r\n\r\n", 400),
         (b"GET /v2 HTTP/1.1\r\n\r\n", 400),
-        (b"GET /v2 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
-        (b"GET /v2 HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", 400),
-        (b"GET /v2 HTTP/1.1\r\nHost : a\r\n\r\n", 400),
-        (b"GET /v2 HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", 400),
+        (b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: b\r\n c\r\n\r\n", 400),
+        (b"GET /v2 HTTP/1.1\r\nHost : localhost\r\n\r\n", 400),
+        (b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n", 400),
         (b"GET /v2\r\n\r\n", 505),
-        (b"GET /v2 HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+        (b"GET /v2 HTTP/2.0\r\nHost: localhost\r\n\r\n", 505),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
-        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 431),
-        (b"GET /v2 HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431),
-        (b"GET /v2 HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 431),
+        (b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431),
         (POST + b"Content-Length: 600000\r\n\r\n", 413),
         (POST + b"Transfer-Encoding: chunked\r\n\r\n93000\r\n" + b" " * 0x93000 + b"\r\n", 413),
     ],
@@ -63,8 +66,8 @@ def test_a_malformed_request_is_refused_and_the_connection_closed(
 
 def test_pipelined_requests_are_answered_in_order(wire: socket.socket) -> None:
     paths = [b"/v2/health/live", b"/v2/models", b"/nowhere", b"/v2/health/ready"]
-    ask = [b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path for path in paths]
-    last = b"GET /v2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    ask = [b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path for path in paths]
+    last = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     wire.sendall(b"".join(ask) * 200 + last)
     answer = read_all(wire)
     found = [part.split(b"\r\n\r\n")[1] for part in answer.split(b"HTTP/1.1 ")[1:]]
@@ -102,7 +105,7 @@ def test_a_client_that_asks_first_is_told_to_continue(wire: socket.socket) -> No
 
 def test_an_upgrade_is_not_taken_and_the_request_is_answered(wire: socket.socket) -> None:
     wire.sendall(
-        b"GET /v2 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\n"
         b"Upgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n"
     )
     answer = read_all(wire)
@@ -120,7 +123,7 @@ def test_what_stands_behind_a_prediction_is_answered_before_the_end(
     wire: socket.socket, end: bytes
 ) -> None:
     body = b'{"rows":[{"distance":1,"carrier":"AA"}]}'
-    head = b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     wire.sendall((head + body + OK) * 3 + OK * 2 + end)
     wire.shutdown(socket.SHUT_WR)
     answer = read_all(wire)
@@ -134,3 +137,50 @@ def test_an_old_client_is_served_and_closed(wire: socket.socket) -> None:
     answer = read_all(wire)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"Connection: close" in answer
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (b"Host: localhost:8080", 200),
+        (b"Host: 127.0.0.1", 200),
+        (b"Host: LOCALHOST", 200),
+        (b"Host: [::1]:8080", 200),
+        (b"Host: evil.example", 403),
+        (b"Host: evil.example:8080", 403),
+        (b"Host: localhost.evil.example", 403),
+        (b"Host: 127.0.0.1.evil.example", 403),
+        (b"Host: [::1].evil.example", 403),
+        (b"Host: localhost\r\nOrigin: http://localhost:3000", 200),
+        (b"Host: localhost\r\nOrigin: http://evil.example", 403),
+        (b"Host: localhost\r\nOrigin: https://localhost.evil.example", 403),
+        (b"Host: localhost\r\nOrigin: null", 403),
+        (b"Host: localhost\r\nOrigin:", 403),
+        (b"Host: evil.example\r\nOrigin: http://evil.example", 403),
+    ],
+)
+def test_a_page_of_another_site_is_refused(
+    wire: socket.socket, headers: bytes, status: int
+) -> None:
+    head = b"POST /v2/repository/index HTTP/1.1\r\n%s\r\nConnection: close\r\n"
+    wire.sendall(head % headers + b"Content-Length: 0\r\n\r\n")
+    answer = read_all(wire)
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
+
+
+def test_where_everybody_is_answered_only_pages_of_other_sites_are_refused() -> None:
+    hosts = Hosts("0.0.0.0", ["app.example"])
+    hosts.check(b"POST", {b"host": b"models.example:8080"})
+    hosts.check(b"POST", {b"host": b"models.example", b"origin": b"https://models.example"})
+    hosts.check(b"POST", {b"host": b"models.example", b"origin": b"https://app.example"})
+    hosts.check(b"GET", {b"host": b"models.example", b"origin": b"https://evil.example"})
+    with pytest.raises(Refused, match="a page of another site asks"):
+        hosts.check(b"POST", {b"host": b"models.example", b"origin": b"https://evil.example"})
+
+
+def test_a_proxys_name_is_allowed_by_the_project_file() -> None:
+    headers = {b"host": b"models.example"}
+    Hosts("127.0.0.1", ["models.example"]).check(b"POST", headers)
+    for local in ("127.0.0.1", "::1", "localhost"):
+        with pytest.raises(Refused, match="names another machine"):
+            Hosts(local).check(b"GET", headers)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from everloop.serve.http.hosts import Hosts
 from everloop.serve.http.limits import Limits
 from everloop.serve.http.listener import Listener
 from everloop.serve.http.messages import Reply, Request
@@ -31,7 +32,7 @@ def play(scene: Scene, limits: Limits = LIMITS, failures: list[Exception] | None
     async def run() -> None:
         clock = Clock()
         found: list[Exception] = [] if failures is None else failures
-        listener = Listener(answer, limits, clock=clock, on_failure=found.append)
+        listener = Listener(answer, limits, Hosts(), clock=clock, on_failure=found.append)
         port = await listener.start("127.0.0.1", 0)
         try:
             await asyncio.wait_for(scene(listener, clock, port), 10)
@@ -122,7 +123,7 @@ def test_a_bug_in_a_handler_is_a_500_without_its_text() -> None:
 
 def test_a_taken_port_is_named_with_what_to_do() -> None:
     async def scene(_: Listener, clock: Clock, port: int) -> None:
-        other = Listener(answer, LIMITS, clock=clock, on_failure=lambda _: None)
+        other = Listener(answer, LIMITS, Hosts(), clock=clock, on_failure=lambda _: None)
         with pytest.raises(UnavailableError, match=rf"serve.port: {port} .* is taken .* set"):
             await other.start("127.0.0.1", port)
 

@@ -15,6 +15,7 @@ from everloop.registry.routes import Routes
 from everloop.serve.app import App
 from everloop.serve.batcher import Batcher
 from everloop.serve.events import EventLog
+from everloop.serve.http.hosts import Hosts
 from everloop.serve.http.limits import MIB, Limits
 from everloop.serve.http.listener import Listener
 from everloop.serve.inference import Inference, InferenceQuery
@@ -132,6 +133,7 @@ class Replica:
         self._listener = Listener(
             self.app.handle,
             Limits(max_body_bytes=int(spec.max_body_mb * MIB)),
+            Hosts(spec.host, spec.hosts),
             clock=time.monotonic,
             on_failure=self._failed,
         )

@@ -15,6 +15,9 @@ class ServeSpec(Record):
     Attributes:
         host: Address to bind; 127.0.0.1 is seen by this machine only.
         port: 0 takes a free one.
+        hosts: Names of this server, such as that of a proxy before it, that requests may name in
+            their Host and Origin headers, besides this machine's own. On 127.0.0.1 a request must
+            name one of them; anywhere, a page of another site cannot post.
         max_batch_rows: Rows of one model call at most; also of one request.
         max_wait_ms: How long a lone request waits for company; 0 batches what is there.
         max_queue_rows: Rows that may wait; more are refused with 503.
@@ -31,6 +34,7 @@ class ServeSpec(Record):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    hosts: tuple[str, ...] = ()
     max_batch_rows: int = Field(default=1024, ge=1, le=1_000_000)
     max_wait_ms: float = Field(default=0.0, ge=0, le=10_000)
     max_queue_rows: int = Field(default=16_384, ge=1)

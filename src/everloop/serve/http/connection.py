@@ -7,10 +7,13 @@ from typing import Protocol, cast
 
 import httptools
 
+from everloop.serve.http.hosts import Hosts
 from everloop.serve.http.limits import Limits
 from everloop.serve.http.messages import JSON, Handler, Refused, Request, status_line
 
-_SEEN_HEADERS = frozenset({b"content-encoding", b"inference-header-content-length"})
+_SEEN_HEADERS = frozenset(
+    {b"host", b"origin", b"content-encoding", b"inference-header-content-length"}
+)
 _IDLE, _HEAD, _BODY = range(3)
 
 
@@ -25,6 +28,7 @@ class Owner(Protocol):
 
     handler: Handler
     limits: Limits
+    hosts: Hosts
     now: float
     date: bytes
     is_draining: bool
@@ -151,7 +155,7 @@ class Connection(asyncio.Protocol):
             self._hosts += 1
         elif lower == b"expect":
             self._has_expect = True
-        elif lower in _SEEN_HEADERS:
+        if lower in _SEEN_HEADERS:
             self._headers[lower] = value
         elif lower == b"content-length" and int(value) > self._limits.max_body_bytes:
             raise self._too_large()
@@ -168,6 +172,7 @@ class Connection(asyncio.Protocol):
             raise Refused(505, "only versions 1.0 and 1.1 of the protocol are spoken")
         if self._hosts > 1 or (version == "1.1" and self._hosts == 0):
             raise Refused(400, f"expected one Host header, found {self._hosts}")
+        self._owner.hosts.check(self._parser.get_method(), self._headers)
         self._phase = _BODY
         self.deadline = self._owner.now + self._limits.body_timeout_s
         if self._has_expect and self._transport is not None and self._current is None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from email.utils import formatdate
 
 from everloop.serve.http.connection import Connection
+from everloop.serve.http.hosts import Hosts
 from everloop.serve.http.limits import Limits
 from everloop.serve.http.messages import Handler
 from everloop.spec.errors import UnavailableError
@@ -23,12 +24,14 @@ class Listener:
         self,
         handler: Handler,
         limits: Limits,
+        hosts: Hosts,
         *,
         clock: Callable[[], float],
         on_failure: Callable[[Exception], None],
     ) -> None:
         self.handler = handler
         self.limits = limits
+        self.hosts = hosts
         self.is_draining = False
         self.connections: set[Connection] = set()
         self.failed = on_failure
