@@ -43,7 +43,7 @@ def test_up_names_the_setting_of_a_port_that_is_taken(shop: Path, section: str) 
     assert "server" not in done.out
 
 
-@pytest.mark.parametrize("words", [("run",), ("serve",), ("up",), ("doctor",)])
+@pytest.mark.parametrize("words", [*READING, ("serve",), ("up",), ("doctor",)])
 def test_a_store_under_a_file_is_told_and_another_place_goes_on(
     new_shop: Path, words: tuple[str, ...]
 ) -> None:

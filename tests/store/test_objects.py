@@ -92,9 +92,15 @@ def test_a_full_disk_says_what_to_do_and_leaves_the_old_object(
     assert list((tmp_path / "state/.tmp").iterdir()) == []
 
 
-def test_a_place_that_is_not_writable_says_what_to_do(tmp_path: Path) -> None:
+def test_a_place_where_no_directory_can_be_says_so_before_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    with pytest.raises(UnavailableError, match=r"file/state.*Not a directory"):
+        Objects.open(StoreSpec(url="file/state"), tmp_path)
+
+
+def test_a_place_that_is_no_longer_a_directory_says_so_when_it_is_written(tmp_path: Path) -> None:
     objects = Objects.open(StoreSpec(url="file/state"), tmp_path)
+    (tmp_path / "file").write_text("")
     with pytest.raises(UnavailableError, match=r"file/state.*Not a directory"):
         objects.put("a", b"")
 

@@ -1,6 +1,7 @@
 """Objects as files below a directory."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,9 +16,18 @@ TEMPORARY = ".tmp"
 
 
 class LocalPlace:
-    """A directory that holds objects; it is created at the first write."""
+    """A directory that holds objects; it is created at the first write.
+
+    Raises:
+        UnavailableError: If no directory can be there.
+    """
 
     def __init__(self, root: Path) -> None:
+        with durable.explained(root):
+            there = next(path for path in (root, *root.parents) if path.exists())
+            if not there.is_dir():
+                # Whatever is read below a file is merely absent, and the store would seem empty.
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
         self._root = root
         self.url = str(root)
 
