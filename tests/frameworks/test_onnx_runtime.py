@@ -1,10 +1,13 @@
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
-from onnx import TensorProto, helper
+from onnx import GraphProto, ModelProto, SparseTensorProto, TensorProto, helper
 
 from everloop.frameworks.onnx_runtime import MODEL, Scorer
 from everloop.frameworks.scoring import score_frame
@@ -74,6 +77,72 @@ def test_a_tensor_that_does_not_fit_is_named(name: str, value: object, message: 
     given = {k: v for k, v in ({**tensors(2), name: value}).items() if v is not None}
     with pytest.raises(DataError, match=message):
         Scorer(bundle()).run(given)  # type: ignore[arg-type]
+
+
+def external(value: str = "weights.bin") -> TensorProto:
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2], data_location="EXTERNAL")
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", value
+    return tensor
+
+
+def inner_graph(tensor: TensorProto) -> GraphProto:
+    return helper.make_graph([], "inner", [], [], [tensor])
+
+
+def changed(change: Callable[[ModelProto], object]) -> Bundle:
+    sound = bundle()
+    model = onnx.load_model_from_string(sound.files[MODEL])
+    change(model)
+    return replace(sound, files={MODEL: model.SerializeToString()})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.graph.initializer.append(external()),
+        lambda m: m.graph.initializer.append(external("/etc/passwd")),
+        lambda m: m.graph.node[0].attribute.append(helper.make_attribute("t", external())),
+        lambda m: m.graph.node[0].attribute.append(helper.make_attribute("t", [external()])),
+        lambda m: m.graph.node[0].attribute.append(
+            helper.make_attribute("g", inner_graph(external()))
+        ),
+        lambda m: m.graph.sparse_initializer.append(SparseTensorProto(values=external())),
+        lambda m: m.functions.add().node.append(
+            helper.make_node("Constant", [], ["c"], value=external())
+        ),
+        lambda m: m.training_info.add().initialization.initializer.append(external()),
+    ],
+)
+def test_a_graph_that_names_another_file_is_refused_wherever_it_does(
+    change: Callable[[ModelProto], object],
+) -> None:
+    with pytest.raises(CorruptError, match="refused, since it keeps weights in another file"):
+        Scorer(changed(change))
+
+
+def test_a_graph_that_needs_operators_of_another_library_is_refused() -> None:
+    opset = helper.make_opsetid("com.example", 1)
+    with pytest.raises(CorruptError, match=r"operators of the library 'com\.example'"):
+        Scorer(changed(lambda m: m.opset_import.append(opset)))
+
+
+def test_a_graph_in_the_runtimes_own_format_is_not_loaded() -> None:
+    data = b"\x20\x00\x00\x00ORTM" + bytes(64)
+    with pytest.raises(CorruptError, match="cannot run"):
+        Scorer(replace(bundle(), files={MODEL: data}))
+
+
+def test_a_word_that_only_looks_like_a_file_is_no_reason_to_refuse() -> None:
+    Scorer(changed(lambda m: setattr(m, "doc_string", "location")))
+
+
+@pytest.mark.parametrize("cut", range(1, 400, 7))
+def test_a_graph_that_is_cut_short_is_told(cut: int) -> None:
+    sound = changed(lambda m: setattr(m, "doc_string", "location"))
+    data = sound.files[MODEL][:-cut]
+    with pytest.raises(CorruptError, match="cannot run"):
+        Scorer(replace(sound, files={MODEL: data}))
 
 
 def test_a_graph_that_cannot_be_run_is_told_with_both_versions() -> None:

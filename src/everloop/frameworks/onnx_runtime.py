@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from everloop.frameworks.untrusted import check_graph
 from everloop.spec.errors import CorruptError, DataError
 from everloop.spec.manifest import Manifest
 from everloop.store.bundles import Bundle
@@ -29,6 +30,7 @@ def open_session(model: bytes, *, threads: int = 1) -> onnxruntime.InferenceSess
     options.log_severity_level = _ERRORS_ONLY
     # A waiting thread that spins takes the core from the server's own threads.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
@@ -39,7 +41,8 @@ class Scorer:
         """Load the graph.
 
         Raises:
-            CorruptError: If the bundle has no graph, or one that cannot be run.
+            CorruptError: If the bundle has no graph, or one that cannot be run or must not be: that
+                reads other files, or needs operators of other libraries.
         """
         self._manifest = bundle.manifest
         self._output = bundle.manifest.outputs[0]
@@ -47,6 +50,7 @@ class Scorer:
         if MODEL not in bundle.files:
             raise CorruptError(f"bundle {bundle.digest[:12]}: it has no {MODEL}; train again")
         try:
+            check_graph(bundle.files[MODEL])
             self._session = open_session(bundle.files[MODEL], threads=threads)
         except Exception as error:
             raise CorruptError(
