@@ -233,7 +233,8 @@ class Campaign:
                 # What a killed supervisor left behind still had the port; whoever runs services
                 # starts them again.
                 self._start()
-            return self._is_ready()
+            # A server whose supervisor was killed alone answers for a moment longer.
+            return "serve" in self._processes() and self._is_ready()
 
         eventually(is_ready, "readiness")
 
@@ -251,7 +252,8 @@ class Campaign:
         if self._up.poll() is None:
             self._up.send_signal(signal.SIGINT)
         try:
-            assert self._up.wait(PATIENCE_S) == 0
+            code = self._up.wait(PATIENCE_S)
+            assert code == 0, f"everloop up ended with {code}; see {self.folder / 'log'}"
         finally:
             self._up.kill()
         # Services whose supervisor was killed alone end by themselves, once they did what they do.
