@@ -127,6 +127,8 @@ store, encoding and LightGBM, and nothing else; it has no gate and keeps no rows
 {HEAD}
 {chr(10).join(means)}
 
+{verdict(found)}
+
 ## Each seed
 
 {HEAD}
@@ -136,19 +138,52 @@ store, encoding and LightGBM, and nothing else; it has no gate and keeps no rows
     print(text)
 
 
-def _mean_line(name: str, found: list[tuple[Outcome, Outcome]]) -> str:
-    mine = [(o, f) for o, f in found if o.name == name]
-    auc = np.mean([o.auc for o, _ in mine], axis=0)
-    loss = np.mean([o.log_loss for o, _ in mine], axis=0)
-    mean = Outcome(name, len(mine), list(auc), list(loss))
-    mean.trainings = round(np.mean([o.trainings for o, _ in mine]))
-    mean.cpu_s = float(np.mean([o.cpu_s for o, _ in mine]))
-    frozen = Outcome(
-        "frozen",
-        0,
-        *(list(np.mean([getattr(f, n) for _, f in mine], axis=0)) for n in ("auc", "log_loss")),
+def verdict(found: list[tuple[Outcome, Outcome]]) -> str:
+    """Say in words what the means over seeds say."""
+    mean = {name: _mean(name, found) for name in dict.fromkeys(o.name for o, _ in found)}
+    frozen, live, weekly = (mean.get(n) for n in ("frozen", "everloop", "all rows, every 1 wk"))
+    if frozen is None or live is None or weekly is None:
+        return ""
+    gains = [_differences(policy, frozen) for policy in (live, weekly)]
+    shares = [mine / best for mine, best in zip(*gains, strict=True)]
+    lines = [
+        f"Everloop has {shares[0]:.2f} of the weekly retrain's gain in AUC and {shares[1]:.2f} of its",
+        f"gain in log loss, at {live.cpu_s / weekly.cpu_s:.2f} of its CPU. Against the calendars:",
+        "",
+    ]
+    for name, rival in mean.items():
+        if name not in (frozen.name, live.name):
+            auc, loss = _differences(live, rival)
+            cost = live.cpu_s / rival.cpu_s
+            lines.append(
+                f"- {name}: AUC {auc:+.4f}, log loss {loss:+.4f}, at {cost:.2f} of its CPU"
+            )
+    return "\n".join(lines)
+
+
+def _differences(one: Outcome, other: Outcome) -> tuple[float, float]:
+    return (
+        float(np.mean(one.auc) - np.mean(other.auc)),
+        float(np.mean(one.log_loss) - np.mean(other.log_loss)),
     )
-    return _line(mean, frozen).replace(f"| {len(mine)} |", "| mean |", 1)
+
+
+def _mean(name: str, found: list[tuple[Outcome, Outcome]]) -> Outcome:
+    mine = [outcome for outcome, _ in found if outcome.name == name]
+    auc, loss = ([getattr(o, n) for o in mine] for n in ("auc", "log_loss"))
+    return Outcome(
+        name,
+        len(mine),
+        list(np.mean(auc, axis=0)),
+        list(np.mean(loss, axis=0)),
+        round(np.mean([o.trainings for o in mine])),
+        cpu_s=float(np.mean([o.cpu_s for o in mine])),
+    )
+
+
+def _mean_line(name: str, found: list[tuple[Outcome, Outcome]]) -> str:
+    mean = _mean(name, found)
+    return _line(mean, _mean("frozen", found)).replace(f"| {mean.seed} |", "| mean |", 1)
 
 
 def _open(project: Path, folder: Path, seed: int) -> Workspace:
