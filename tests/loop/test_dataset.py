@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -193,3 +194,23 @@ def test_a_labels_text_is_read_as_the_sources_type(
 ) -> None:
     frame = pl.DataFrame({"text": text}).select(read_label(pl.col("text"), dtype))
     assert frame.to_series().to_list() == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ({"key": ["idd"]}, r"sources\.main\.key: found 'idd', which the data lacks; it has id, at"),
+        ({"time": "att"}, r"sources\.main\.time: found 'att', which the data lacks"),
+        ({"time": "size"}, r"time: found 'size', a column of Float64, expected one of dates"),
+    ],
+)
+def test_a_key_or_time_that_was_named_after_the_rows_came_is_checked(
+    small: Small, setting: dict[str, Any], found: str
+) -> None:
+    small.run("validate")
+    (main,) = small.ws.project.sources
+    source = main.model_copy(update=setting)
+    project = small.ws.project.model_copy(update={"sources": (source,)})
+    small.ws = replace(small.ws, project=project)
+    with pytest.raises(DataError, match=found):
+        rows_of(small)

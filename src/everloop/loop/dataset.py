@@ -97,11 +97,24 @@ def features_of(project: Project, schema: Mapping[str, pl.DataType]) -> tuple[st
     """Return the model's input columns.
 
     Raises:
-        DataError: If the project names a column that the data lacks.
+        DataError: If the project names a column that the data lacks, or a time that is none.
     """
+    _check_names(project, schema)
+    if project.train.features is not None:
+        return project.train.features
+    left_out = {*project.main.key, project.main.time, *label_columns(project)}
+    left_out |= set(project.train.exclude)
+    return tuple(n for n in schema if n not in left_out and not n.startswith("_"))
+
+
+def _check_names(project: Project, schema: Mapping[str, pl.DataType]) -> None:
+    main = project.main
     for setting, names in (
         ("train.features", project.train.features),
         ("train.exclude", project.train.exclude),
+        # The file may have changed since the rows were validated.
+        (f"sources.{main.name}.key", main.key),
+        (f"sources.{main.name}.time", (main.time,) if main.time else ()),
     ):
         missing = [name for name in names or () if name not in schema]
         if missing:
@@ -109,11 +122,11 @@ def features_of(project: Project, schema: Mapping[str, pl.DataType]) -> tuple[st
                 f"{setting}: found {', '.join(map(repr, missing))}, which the data lacks; "
                 f"it has {', '.join(n for n in schema if not n.startswith('_'))}"
             )
-    if project.train.features is not None:
-        return project.train.features
-    left_out = {*project.main.key, project.main.time, *label_columns(project)}
-    left_out |= set(project.train.exclude)
-    return tuple(n for n in schema if n not in left_out and not n.startswith("_"))
+    if main.time and not schema[main.time].is_temporal():
+        raise DataError(
+            f"sources.{main.name}.time: found {main.time!r}, a column of {schema[main.time]}, "
+            "expected one of dates or times"
+        )
 
 
 def label_columns(project: Project) -> tuple[str, ...]:
