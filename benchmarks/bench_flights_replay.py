@@ -147,8 +147,8 @@ def verdict(found: list[tuple[Outcome, Outcome]]) -> str:
     gains = [_differences(policy, frozen) for policy in (live, weekly)]
     shares = [mine / best for mine, best in zip(*gains, strict=True)]
     lines = [
-        f"Everloop has {shares[0]:.2f} of the weekly retrain's gain in AUC and {shares[1]:.2f} of its",
-        f"gain in log loss, at {live.cpu_s / weekly.cpu_s:.2f} of its CPU.",
+        f"Everloop has {shares[0]:.2f} of the weekly retrain's gain in AUC and {shares[1]:.2f} of",
+        f"its gain in log loss, at {live.cpu_s / weekly.cpu_s:.2f} of its CPU.",
         "",
         "Everloop against the calendars:",
         "",
