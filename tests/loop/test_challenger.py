@@ -7,7 +7,8 @@ import pytest
 
 from everloop.frameworks.scoring import score_frame
 from everloop.loop.challenger import Making
-from everloop.loop.dataset import Cut, cut_now
+from everloop.loop.cut import Cut
+from everloop.loop.dataset import cut_now
 from everloop.spec.errors import DataError
 from everloop.testing import add_rows, make_rows
 from tests.loop.conftest import Small

@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from everloop.loop.cut import Cut
 from everloop.loop.dataset import (
-    Cut,
     cut_now,
     feedback_rows,
     labelled_rows,

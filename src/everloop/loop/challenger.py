@@ -11,7 +11,8 @@ from pydantic import JsonValue
 
 from everloop.compress import compress
 from everloop.gate import measure_gate, objections, summary
-from everloop.loop.dataset import Cut, Wanted, labelled_rows, newest_time, stream_time
+from everloop.loop.cut import Cut, Wanted
+from everloop.loop.dataset import labelled_rows, newest_time, stream_time
 from everloop.loop.facts import num_labelled
 from everloop.loop.ledger import Run, stage_key
 from everloop.loop.workspace import Workspace, iso

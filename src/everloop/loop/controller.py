@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 
 from everloop.loop.challenger import Making
-from everloop.loop.dataset import Cut, cut_now, stream_time
+from everloop.loop.cut import Cut
+from everloop.loop.dataset import cut_now, stream_time
 from everloop.loop.decide import step
 from everloop.loop.events import (
     Action,

@@ -7,11 +7,10 @@ import polars as pl
 
 from everloop.drift import DriftReport, measure_drift
 from everloop.frameworks.scoring import score_frame
+from everloop.loop.cut import Cut, Wanted
 from everloop.loop.dataset import (
     LABELS,
     PREDICTIONS,
-    Cut,
-    Wanted,
     cut_now,
     feedback_rows,
     source_rows,

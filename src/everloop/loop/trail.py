@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import JsonValue, TypeAdapter
 
-from everloop.loop.dataset import Cut
+from everloop.loop.cut import Cut
 from everloop.loop.events import Action, Event, LoopState, Recalibrate, Retrain
 from everloop.loop.workspace import Workspace
 from everloop.spec.errors import DataError
