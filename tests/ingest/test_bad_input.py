@@ -1,6 +1,7 @@
 """Each kind of broken input is set aside or refused in words; no row is lost."""
 
 import gzip
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -169,3 +170,79 @@ def test_a_parquet_value_of_the_wrong_type_sets_its_row_aside(place: Any) -> Non
     place.ingest()
     assert place.rows()["a"].to_list() == [1, 7, None]
     assert place.malformed() == ['{"a":"eight","b":"z"}']
+
+
+@pytest.mark.parametrize(
+    ("lines", "values"),
+    [
+        (['{"a": 1}', '{"a": [1, 2]}', '{"a": null}'], ["1", "[1, 2]", None]),
+        (['{"a": {"b": 1}}', '{"a": 5}'], ['{"b": 1}', "5"]),
+        (['{"a": true}', '{"a": [1]}', '{"a": "x"}'], ["true", "[1]", "x"]),
+    ],
+)
+def test_json_values_that_have_no_type_in_common_are_kept_as_text(
+    place: Any, lines: list[str], values: list[str | None]
+) -> None:
+    place.drop("a.jsonl", "\n".join(lines) + "\n")
+    place.ingest()
+    assert place.rows()["a"].to_list() == values
+    assert place.malformed() == []
+
+
+@pytest.mark.parametrize("number", ["1e999", "9" * 60])
+def test_a_json_number_past_all_numbers_sets_its_row_aside_and_no_other(
+    place: Any, number: str
+) -> None:
+    bad = f'{{"a": {number}, "b": [1]}}'
+    place.drop("1.jsonl", f'{{"a": 1, "b": 2}}\n{bad}\n{{"a": 3, "b": [4]}}\n')
+    place.ingest()
+    place.drop("2.jsonl", f'{{"a": 4, "b": 2}}\n{bad}\n')
+    place.ingest()
+    assert place.malformed() == [bad, bad]
+    assert place.rows()["a"].to_list() == [1, None, 3, 4, None]
+    assert place.rows()["b"].to_list() == ["2", None, "[4]", "2", None]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_day_that_does_not_begin_with_its_year_is_set_aside_and_never_guessed_at(
+    place: Any, ending: str
+) -> None:
+    def content(days: list[str]) -> str:
+        if ending == "csv":
+            return "day,n\n" + "".join(f"{day},1\n" for day in days)
+        return "".join(f'{{"day": "{day}", "n": 1}}\n' for day in days)
+
+    place.drop(f"1.{ending}", content(["2020-03-04", "2020-03-05"]))
+    place.ingest()
+    place.drop(f"2.{ending}", content(["03/04/2020", "05/06/2020"]))
+    place.ingest()
+    assert [day and f"{day:%Y-%m-%d}" for day in place.rows()["day"]] == [
+        "2020-03-04", "2020-03-05", None, None,
+    ]  # fmt: skip
+    assert len(place.malformed()) == 2
+
+
+def test_days_and_times_of_several_forms_in_one_column_are_all_read(place: Any) -> None:
+    forms = ["2020-01-01", "2020-01-01T12:00:00+02:00", "2020-01-01 10:00", "2020-01-01T10:00:00.5"]
+    place.drop("a.csv", "at,n\n" + "".join(f"{form},1\n" for form in forms))
+    place.ingest()
+    assert place.malformed() == []
+    hours = [0.0, 10.0, 10.0, 10.0 + 0.5 / 3600]
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    assert place.rows()["at"].to_list() == [start + timedelta(hours=hour) for hour in hours]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_names_that_differ_in_case_alone_are_refused(place: Any, name: str) -> None:
+    rows = pl.DataFrame({"age": [1], "Age": [2]})
+    place.drop(name, rows if name.endswith("parquet") else rows.write_csv())
+    with pytest.raises(DataError, match="found columns 'age' and 'Age'"):
+        place.ingest()
+
+
+def test_a_later_files_name_that_differs_in_case_alone_is_refused(place: Any) -> None:
+    place.drop("1.csv", "age,n\n1,1\n")
+    place.ingest()
+    place.drop("2.csv", "age,n,N\n1,1,2\n")
+    with pytest.raises(DataError, match=r"file 2\.csv: found columns 'n' and 'N'"):
+        place.ingest()

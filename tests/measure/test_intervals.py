@@ -182,3 +182,13 @@ def test_students_quantile_agrees_with_scipy() -> None:
 def test_a_confidence_of_one_is_refused() -> None:
     with pytest.raises(ValueError, match="expected a share between 0 and 1"):
         paired_gain("mae", np.zeros(3), np.ones(3), np.zeros(3), confidence=1.0, seed=0)
+
+
+def test_one_row_says_nothing_of_how_sure_a_score_is() -> None:
+    target, better, worse = np.array([1]), np.array([0.9]), np.array([0.5])
+    with pytest.raises(ValueError, match="one row does not tell"):
+        paired_gain("brier", target, better, worse, confidence=0.95, seed=0)
+    with pytest.raises(ValueError, match="one row does not tell"):
+        sequential_gain("brier", target, better, worse, confidence=0.95)
+    with pytest.raises(ValueError, match="one row does not tell"):
+        score_interval("brier", target, better, confidence=0.95)

@@ -145,3 +145,10 @@ def test_counts_add_up_to_the_rows(rows: list[Any]) -> None:
     assert profile == profile_like(frame(rows), profile)
     for column in profile.columns.values():
         assert sum(column.all_counts) == len(rows)
+
+
+def test_whole_numbers_that_are_categories_are_counted_as_they_are_sent() -> None:
+    reference = make_profile(
+        pl.DataFrame({"ward": [1.0, 2.0, 2.0, None]}), bins=5, kinds={"ward": "category"}
+    )
+    assert profile_like(pl.DataFrame({"ward": ["1", "2", "2", None]}), reference) == reference

@@ -25,6 +25,8 @@ def rule(expression: str) -> dict[str, str]:
         ({"unique": True}, [1, 2, 1, None, None], [2, None, None], [("a.unique", "1")] * 2),
         ({"kind": "number"}, ["1", " 2.5", "two", None], [1.0, 2.5, None], [("a.kind", "two")]),
         ({"kind": "category"}, [1, 2], ["1", "2"], []),
+        ({"kind": "category"}, [1.0, 2.5, None], ["1", "2.5", None], []),
+        ({"unique": True}, [1.0, float("nan"), float("nan")], [1.0, None, None], []),
         ({"kind": "number", "min": 2}, ["1", "2"], [2.0], [("a.min", "1.0")]),
         ({"required": True}, [0.5, float("nan")], [0.5], [("a.required", None)]),
     ],
@@ -44,6 +46,13 @@ def test_text_is_read_as_time_and_a_row_without_its_time_is_set_aside(make_mill:
     mill.clean({"a": [1, 2, 3], "t": ["2026-01-01T00:00:00Z", "never", None]})
     assert mill.set_aside() == [("t.kind", "never"), ("t.required", None)]
     assert mill.clean_.scan().collect_schema()["t"] == pl.Datetime("us", "UTC")
+
+
+def test_a_time_that_does_not_begin_with_its_year_is_set_aside(make_mill: Any) -> None:
+    mill = make_mill(source={"time": "t"})
+    mill.clean({"a": [1, 2, 3], "t": ["2026-01-02", "02/01/2026", "2026/01/03"]})
+    assert mill.kept() == [1, 3]
+    assert mill.set_aside() == [("t.kind", "02/01/2026")]
 
 
 def test_a_row_is_quarantined_as_it_was(make_mill: Any) -> None:

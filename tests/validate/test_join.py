@@ -125,3 +125,11 @@ def test_a_join_that_cannot_be_made_is_named(
     left, right = frames([(10, "A")], [(9, "A", 1)])
     with pytest.raises(error, match=message):
         join(left, project(**spec), {"weather": right})
+
+
+def test_keys_of_two_types_are_named() -> None:
+    left, right = frames([], [])
+    with pytest.raises(
+        DataError, match=r"join\[0\]\.by: 'place' is String.*and Int64 in 'weather'"
+    ):
+        join(left, project(), {"weather": right.cast({"place": pl.Int64})})

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from everloop.spec.errors import DataError
+from everloop.store.texts import is_year_first, read_time
 
 MALFORMED = "_malformed"
 RESERVED = frozenset({"_source", "_offset", "_row", "_rule", "_value", "_label", MALFORMED})
@@ -38,27 +39,40 @@ def polars_type(word: str) -> pl.DataType:
 
 
 def check_names(names: Iterable[str], where: str) -> None:
-    """Refuse names that are used twice or that everloop adds itself.
+    """Refuse names that are used twice, in any case, or that everloop adds itself.
 
     Raises:
         DataError: If there is such a name.
     """
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for name in names:
+        before = len(seen)
         if name in RESERVED:
             raise DataError(
                 f"{where}: found a column {name!r}, a name that everloop adds itself; rename it"
             )
-        if name in seen:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise DataError(
+                f"{where}: found columns {other!r} and {name!r}, expected names that differ in "
+                "more than case; rename one of them"
+            )
+        if len(seen) == before:
             raise DataError(
                 f"{where}: found column {name!r} twice, expected each name once; rename one of them"
             )
-        seen.add(name)
 
 
-def widened(known: Mapping[str, str], found: Mapping[str, str]) -> Columns:
-    """Add the columns that a newer file brings; those already known keep their type."""
-    return {**known, **{name: word for name, word in found.items() if name not in known}}
+def widened(known: Mapping[str, str], found: Mapping[str, str], where: str) -> Columns:
+    """Add the columns that a newer file brings; those already known keep their type.
+
+    Raises:
+        DataError: If a new one differs from another in case alone.
+    """
+    new = {name: word for name, word in found.items() if name not in known}
+    if new:
+        check_names([*known, *new], where)
+    return {**known, **new}
 
 
 def word_of(dtype: pl.DataType) -> str:
@@ -123,9 +137,9 @@ def from_text(column: pl.Expr, word: str) -> pl.Expr:
     """Read text as a type; what does not fit becomes null."""
     if word == "text":
         return column
-    column = column.str.strip_chars()
     if word == "time":
-        return column.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+        return read_time(column)
+    column = column.str.strip_chars()
     if word == "bool":
         lower = column.str.to_lowercase()
         return (
@@ -135,6 +149,19 @@ def from_text(column: pl.Expr, word: str) -> pl.Expr:
             .then(statement=False)
         )
     return column.cast(_TYPES[word], strict=False)
+
+
+def with_times(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame | None:
+    """Read some columns of text as times, quickly; None if one is written in another order.
+
+    Raises:
+        polars.exceptions.PolarsError: If one is no time, or not of the form of those before.
+    """
+    if not names:
+        return frame
+    if not frame.select(pl.all_horizontal(is_year_first(pl.col(n)).all() for n in names)).item():
+        return None
+    return frame.with_columns(pl.col(names).str.to_datetime(time_unit="us", time_zone="UTC"))
 
 
 def tell(sample: pl.DataFrame) -> Columns:

@@ -15,6 +15,7 @@ from everloop.ingest.columns import (
     check_names,
     polars_type,
     tell,
+    with_times,
 )
 from everloop.ingest.malformed import assemble, decoded
 from everloop.spec.errors import DataError
@@ -84,12 +85,10 @@ def _parse_strict(data: bytes, header: Sequence[str], columns: Columns) -> pl.Da
     times = [name for name in header if columns[name] == "time"]
     schema = {name: pl.String() if name in times else polars_type(columns[name]) for name in header}
     try:
-        frame = _read(data, schema).with_columns(
-            pl.col(times).str.to_datetime(time_unit="us", time_zone="UTC")
-        )
+        frame = with_times(_read(data, schema), times)
     except pl.exceptions.PolarsError:
         return None
-    return frame if frame.height == num_rows else None
+    return frame if frame is not None and frame.height == num_rows else None
 
 
 def _read(data: bytes, schema: dict[str, pl.DataType]) -> pl.DataFrame:

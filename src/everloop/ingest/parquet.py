@@ -35,7 +35,8 @@ def parquet_pieces(job: FileJob) -> Iterator[Piece]:
         raise changed(job.where)
     schema, num_rows = _open(job.path, job.where)
     check_columns(schema.names(), job)
-    columns = widened(job.draft.columns, {name: word_of(dtype) for name, dtype in schema.items()})
+    found = {name: word_of(dtype) for name, dtype in schema.items()}
+    columns = widened(job.draft.columns, found, job.where)
     for start in range(job.done[-1].end if job.done else 0, num_rows, job.piece_rows):
         end = min(start + job.piece_rows, num_rows)
         facts = {

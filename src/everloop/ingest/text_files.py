@@ -39,7 +39,7 @@ def text_pieces(job: FileJob) -> Iterator[Piece]:
 def _piece(plan: Plan, part: Range, start_row: int, where: str) -> Piece:
     columns = plan.columns
     if plan.format == "jsonl":
-        columns = widened(columns, json_text.tell_columns(part.data, where))
+        columns = widened(columns, json_text.tell_columns(part.data, where), where)
     rows = _parse(plan.format, part.data, plan.header, columns)
     facts = {
         "digest": part.digest, "start": part.start, "end": part.end, "start_row": start_row,
@@ -84,7 +84,7 @@ def _begin(job: FileJob) -> tuple[tuple[str, ...], Columns, int]:
     check_columns(header, job)
     if any(name not in columns for name in header):
         samples = [_whole_lines(block[length:][:_HEAD_BYTES]), *_samples(job.path)]
-        columns = widened(columns, csv_text.tell_columns(samples, header))
+        columns = widened(columns, csv_text.tell_columns(samples, header), job.where)
     return header, columns, start + length
 
 

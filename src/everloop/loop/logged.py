@@ -9,6 +9,7 @@ import polars as pl
 
 from everloop.spec.manifest import Task
 from everloop.store.beside import names_of
+from everloop.store.texts import number_text
 
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 
@@ -35,9 +36,7 @@ def _read(column: pl.Expr, have: pl.DataType, dtype: pl.DataType) -> pl.Expr:
         seconds = (column * 1e6).cast(pl.Int64, strict=False).cast(dtype)
         return seconds if dtype.is_temporal() else pl.lit(None, dtype=dtype)
     if have.is_numeric() and dtype == pl.String:
-        whole = column.cast(pl.Int64, strict=False)
-        is_whole = whole.cast(pl.Float64) == column
-        return pl.when(is_whole).then(whole.cast(dtype)).otherwise(column.cast(dtype))
+        return number_text(column)
     return column.cast(dtype, strict=False)
 
 

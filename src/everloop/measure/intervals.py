@@ -65,7 +65,8 @@ def paired_gain(  # noqa: PLR0913 - two models, one metric, and how sure to be
         The gain in the metric's unit, positive where the challenger is better.
 
     Raises:
-        ValueError: As `metric`, or if the confidence is not between 0 and 1.
+        ValueError: As `metric`, or if there is one row only, or the confidence is not between 0
+            and 1.
 
     Source:
         Paired percentile bootstrap over clusters, widened for few clusters as in Hesterberg, The
@@ -194,6 +195,8 @@ def _auc_influences(target: Floats, prediction: Floats) -> Floats:
 
 
 def _block_sums(influences: Floats, groups: Rows | None, seed: int) -> Floats:
+    if len(influences) < 2:  # noqa: PLR2004 - a row and another
+        raise ValueError("one row does not tell how sure a score is; expected two at least")
     if groups is None or len(np.unique(groups)) == 1:
         # Rows that stand alone are dealt out at random: sums of a few say the same about the
         # spread, and five hundred are quicker to draw from than a million.

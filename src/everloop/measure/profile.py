@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import Field
 
 from everloop.spec.record import Record
+from everloop.store.texts import number_text
 
 ColumnKind = Literal["number", "category", "time"]
 _FEW_EDGES = 64
@@ -157,6 +158,9 @@ def _numbers(series: pl.Series) -> npt.NDArray[np.float64]:
 
 
 def _texts(series: pl.Series) -> pl.Series:
+    if series.dtype.is_float():
+        # As such a category is sent and logged.
+        return pl.select(number_text(pl.lit(series))).to_series()
     return series.cast(pl.String)
 
 

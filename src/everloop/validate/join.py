@@ -48,6 +48,7 @@ def _join_one(
     columns = _columns(spec, source.time, source.key, schema)
     table = f"source {source.name!r}"
     check_columns([source.time, *spec.by, *columns], schema, where, table)
+    _check_types(frame.collect_schema(), schema, spec, where)
     right = _last_of_each_time(other, spec, source.time, columns)
     if spec.window is not None:
         right = _with_window(right, other, spec, source.time, where)
@@ -59,6 +60,17 @@ def _join_one(
             f"the columns to take with {where}.columns, or rename one"
         )
     return _as_of(frame, right, spec, main.time)
+
+
+def _check_types(
+    left: Mapping[str, pl.DataType], right: Mapping[str, pl.DataType], spec: JoinSpec, where: str
+) -> None:
+    for name in spec.by:
+        if left[name] != right[name]:
+            raise DataError(
+                f"{where}.by: {name!r} is {left[name]} in the main source and {right[name]} in "
+                f"{spec.source!r}, expected one type; set columns.{name}.kind = 'category'"
+            )
 
 
 def _columns(

@@ -6,6 +6,7 @@ from typing import Literal
 import polars as pl
 
 from everloop.spec.project import ColumnSpec, Project, SourceSpec
+from everloop.store.texts import number_text, read_time
 
 ORIGINAL = "_original:"
 """Before a column's name: the column as it was, where its kind changed its type."""
@@ -64,14 +65,12 @@ def _has_kind(dtype: pl.DataType, kind: Kind) -> bool:
 def _cast(name: str, dtype: pl.DataType, kind: Kind) -> pl.Expr:
     column = pl.col(name)
     if kind == "category":
-        return column.cast(pl.String, strict=False)
+        return number_text(column) if dtype.is_float() else column.cast(pl.String, strict=False)
     if kind == "number":
         text = column.str.strip_chars() if dtype == pl.String else column
         return text.cast(pl.Float64, strict=False).fill_nan(None)
     if dtype == pl.String:
-        return column.str.strip_chars().str.to_datetime(
-            time_unit="us", time_zone="UTC", strict=False
-        )
+        return read_time(column)
     if dtype.is_numeric():
         # Seconds since 1970, as a served model takes them.
         micros = (column.cast(pl.Float64) * 1e6).cast(pl.Int64, strict=False)

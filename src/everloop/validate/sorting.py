@@ -85,9 +85,11 @@ def _judge(
 
 def _repeated(name: str, batch: Batch, tables: CleanTables) -> pl.Series:
     values = batch.rows[name]
+    if values.dtype.is_float():
+        values = values.fill_nan(None)  # NaN counts as missing
     found = values.is_duplicated()
     if batch.first > 0:
-        found |= occurs_earlier(batch.rows.select(name), tables.raw, batch.first)
+        found |= occurs_earlier(values.to_frame(), tables.raw, batch.first)
     return (found & values.is_not_null()).alias(f"{REPEATED}{name}")
 
 
