@@ -209,3 +209,12 @@ def test_a_column_without_any_value_is_used_as_nothing(tmp_path: Path) -> None:
     done = everloop("run", cwd=folder)
     assert done.code == 0, done.text
     assert "no value at all in colour" in done.out
+
+
+def test_a_column_that_gives_the_label_away_is_named(new_shop: Path) -> None:
+    edit(new_shop / "everloop.toml", "[gate]", "[train.split]\ntune = 0.2\n\n[gate]")
+    lines = [f"{line},{'x' if line.endswith(',1') else ''}" for line in LINES]
+    (new_shop / "data" / "a.csv").write_text("\n".join([f"{HEAD},receipt", *lines, ""]))
+    done = everloop("run", cwd=new_shop)
+    assert "warning   column 'receipt' alone tells the label (auc 1.0000 on" in done.out
+    assert "name it in train.exclude" in done.out

@@ -50,6 +50,8 @@ def _tell(report: "TurnReport") -> None:
     for line in report.stages:
         what = f"{line.run.seconds:.1f} s" if line.is_new else "done before"
         click.echo(f"{line.run.stage:9} {str(line.run.outputs.get('bundle', ''))[:12]}  {what}")
+        for warning in line.run.warnings:
+            click.echo(f"warning   {warning}")
     for objection in report.objections:
         click.echo(f"hold      {objection}")
     for decision in report.decisions:

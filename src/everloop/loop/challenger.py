@@ -14,6 +14,7 @@ from everloop.gate import measure_gate, objections, summary
 from everloop.loop.cut import Cut, Wanted
 from everloop.loop.dataset import labelled_rows, newest_time, stream_time
 from everloop.loop.facts import num_labelled
+from everloop.loop.giveaway import find_giveaways
 from everloop.loop.ledger import Run, stage_key
 from everloop.loop.workspace import Workspace, iso
 from everloop.store.bundles import Bundle, Draft
@@ -82,7 +83,11 @@ class Making:
                 stream_time=self._cut.until or stream_time(self._ws),
                 progress=self._ws.progress,
             )
-            return self._write(train(self._splits, self._ws.project, job))
+            draft = train(self._splits, self._ws.project, job)
+            warnings: JsonValue = list(
+                find_giveaways(self._splits.fit, self._splits.tune, draft.manifest)
+            )
+            return {**self._write(draft), "warnings": warnings}
 
         return self._run("train", inputs, work)
 

@@ -179,6 +179,9 @@ class Controller:
         except _FAILURES as error:
             self._fail(action.job, error)
             return
+        for run, is_new in making.runs:
+            for warning in run.warnings if is_new else ():
+                self._tell(f"warning: {warning}")
         version = self._ws.registry.register(bundle, note=action.reason).number
         self.handle(TrainingFinished(**self.moment(), job=action.job, version=version))
         self._judge(version, making)

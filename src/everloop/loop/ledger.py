@@ -43,6 +43,12 @@ class Run(Record):
     seconds: float
     cpu_seconds: float
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should look at, though it was done."""
+        found = self.outputs.get("warnings")
+        return tuple(map(str, found)) if isinstance(found, list) else ()
+
 
 class Ledger:
     """Runs stages at most once for each key and remembers what came out."""
