@@ -18,8 +18,8 @@ test: $(READY) lint  ## Lint, types, import contracts and the tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not soak"
 
 lint: $(READY)  ## Style, types and import contracts
-	$(BIN)/ruff check src tests benchmarks examples docs
-	$(BIN)/ruff format --check src tests benchmarks examples docs
+	$(BIN)/ruff check src tests benchmarks examples docs/generate.py
+	$(BIN)/ruff format --check src tests benchmarks examples docs/generate.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
