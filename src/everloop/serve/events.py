@@ -1,4 +1,7 @@
-"""What a replica tells its operator: one JSON line for each event, in Elastic Common Schema."""
+"""What a replica tells its operator: an event is a JSON line in Elastic Common Schema.
+
+On a terminal it is a short line for people, unless ``EVERLOOP_LOG`` is ``json``.
+"""
 
 import os
 import sys
@@ -25,6 +28,7 @@ class EventLog:
         self._model = model
         self._stream = stream or sys.stderr
         self._now = now
+        self._is_plain = self._stream.isatty() and os.environ.get("EVERLOOP_LOG") != "json"
 
     def write(
         self,
@@ -44,6 +48,9 @@ class EventLog:
             error: What went wrong; its text stands in the line.
             labels: Flat facts.
         """
+        if self._is_plain:
+            self._put(f"serve: {message}" if error is None else f"serve: {message}: {error}")
+            return
         line: dict[str, object] = {
             "@timestamp": self._now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
             "log.level": level,
@@ -59,5 +66,8 @@ class EventLog:
         if error is not None:
             line["error.type"] = type(error).__name__
             line["error.message"] = str(error)
-        self._stream.write(msgspec.json.encode(line).decode() + "\n")
+        self._put(msgspec.json.encode(line).decode())
+
+    def _put(self, text: str) -> None:
+        self._stream.write(text + "\n")
         self._stream.flush()
