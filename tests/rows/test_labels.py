@@ -39,3 +39,10 @@ def test_a_class_is_the_same_as_number_text_or_boolean() -> None:
     for labels in ([1.0, 0.0, None], ["1", "0", None], [True, False, None], [1, 0, None]):
         assert label_codes(pl.Series(labels), "binary", ("0", "1")).tolist() == [1, 0, -1]
     assert label_codes(pl.Series(["x"]), "binary", ("0", "1")).tolist() == [-1]
+
+
+def test_whole_numbers_past_what_a_float_holds_stay_apart() -> None:
+    numbers = pl.Series([2**53, 2**53 + 1])
+    task, classes = find_task(numbers, "binary")
+    assert classes == (str(2**53), str(2**53 + 1))
+    assert label_codes(numbers, task, classes).tolist() == [0, 1]

@@ -5,13 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from everloop.rows.replica import Tensors
 from everloop.serve.events import EventLog
 from everloop.serve.http.messages import JSON
 from everloop.serve.inference import Inference, InferenceQuery
 from everloop.serve.inputs import Rows
 from everloop.serve.metrics import Metrics
+from everloop.serve.model import Model, ModelFailedError
 from everloop.serve.spool import Spool
 
 
@@ -100,3 +103,34 @@ def test_a_model_that_fails_is_a_500_that_names_nothing_and_an_event_that_does(
     assert b"/internal" not in replies[0].body
     assert "/internal/path" in stream.getvalue()
     assert replies[0].spooled == 0
+
+
+class NotANumber:
+    """Scores with NaN where a row's number is negative."""
+
+    def run(self, tensors: Tensors) -> Any:
+        return np.where(tensors["distance"] < 0, np.nan, np.float32(0.5))
+
+
+def test_an_answer_that_is_no_number_fails_its_own_request_alone(app: Any) -> None:
+    loaded = app.app.model
+    model = Model(loaded.manifest, loaded.digest, 1, NotANumber(), max_rows=8)
+    good, bad = (Rows(1, {"distance": [n], "carrier": ["AA"]}, {}) for n in (1.0, -1.0))
+    found = model.predict([good, bad, good])
+    assert [found[0], found[2]] == [[0.5], [0.5]]
+    assert isinstance(found[1], ModelFailedError)
+    assert isinstance(model.predict([bad])[0], ModelFailedError)
+
+
+class SecondIsNotANumber:
+    def run(self, _: Tensors) -> Any:
+        return np.array([0.5, np.nan])
+
+
+def test_an_answer_that_is_no_number_is_a_500_that_is_not_logged(app: Any, spool: Spool) -> None:
+    loaded, stream = app.app.model, io.StringIO()
+    model = Model(loaded.manifest, loaded.digest, 1, SecondIsNotANumber(), max_rows=8)
+    replies = run(Slow(model), spool, stream)
+    assert [reply.status for reply in replies] == [200, 500]
+    assert replies[1].body == b'{"error":"the model failed on this request"}'
+    assert stream.getvalue().count('"event.action":"model-failed"') == 1

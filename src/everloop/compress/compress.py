@@ -14,7 +14,7 @@ import polars as pl
 from everloop.compress.evidence import Measured, VariantEvidence, objection, weigh
 from everloop.frameworks.onnx_runtime import MODEL, open_session
 from everloop.measure.metrics import metric, task_metrics
-from everloop.rows.labels import label_codes
+from everloop.rows.labels import known_labels
 from everloop.rows.vectorised import tensors
 from everloop.spec.kinds import resolve
 from everloop.spec.manifest import Manifest, Task
@@ -108,8 +108,7 @@ def compress(
 
 
 def _select_rows(manifest: Manifest, select: pl.DataFrame, project: Project) -> _Select:
-    target = label_codes(select["_label"], manifest.task, manifest.classes)
-    known = np.isfinite(target) if manifest.task == "regression" else target >= 0
+    target, known = known_labels(select["_label"], manifest.task, manifest.classes)
     inputs = {k: v[known] for k, v in tensors(select, manifest.columns).items()}
     default: Metric = "rmse" if manifest.task == "regression" else "log_loss"
     wanted = project.gate.metric or default

@@ -24,7 +24,7 @@ from everloop.measure.metrics import (
     metric,
     task_metrics,
 )
-from everloop.rows.labels import label_codes
+from everloop.rows.labels import known_labels
 from everloop.spec.errors import DataError
 from everloop.spec.project import Project
 from everloop.spec.record import Record
@@ -137,8 +137,7 @@ class _Rows:
 
     def __init__(self, challenger: Bundle, gate: pl.DataFrame, project: Project) -> None:
         manifest = challenger.manifest
-        target = label_codes(gate["_label"], manifest.task, manifest.classes)
-        is_known = np.isfinite(target) if manifest.task == "regression" else target >= 0
+        target, is_known = known_labels(gate["_label"], manifest.task, manifest.classes)
         self.frame = gate.filter(pl.Series(is_known, dtype=pl.Boolean))
         self.target: Rows = target[is_known]
         self.task, self.classes = manifest.task, manifest.classes

@@ -16,7 +16,7 @@ from everloop.loop.dataset import (
     source_rows,
 )
 from everloop.loop.events import Comparison
-from everloop.loop.logged import read_answer, read_logged
+from everloop.loop.logged import is_other_answer, read_answer, read_logged
 from everloop.loop.workspace import Workspace
 from everloop.measure.intervals import time_groups
 from everloop.measure.metrics import align_classes, default_metric
@@ -111,9 +111,13 @@ class Looking:
         inputs = {column.name: _TYPES[column.kind] for column in bundle.manifest.columns}
         schema = {**inputs, **self._schema}
         rows = feedback_rows(self._ws, self._cut, schema, Wanted(since=since))
-        answer = read_answer(rows.collect_schema(), bundle.manifest.task)
+        have, task = rows.collect_schema(), bundle.manifest.task
         # Answers to another kind of task are no predictions of this one.
-        return rows.with_columns(answer).filter(pl.col("_prediction").is_not_null()).collect()
+        return (
+            rows.filter(~is_other_answer(have, task))
+            .with_columns(read_answer(have, task))
+            .collect()
+        )
 
     def _is_like(self, version: int, bundle: Bundle) -> bool:
         """Whether a version answers the same question and was sent every column of the bundle."""

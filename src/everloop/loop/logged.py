@@ -63,6 +63,16 @@ def read_label(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 def read_answer(have: Mapping[str, pl.DataType], task: Task) -> pl.Expr:
     """Read what was answered as a task's answers are; null for answers to another kind of task."""
-    dtype = pl.List(pl.Float64) if task == "multiclass" else pl.Float64()
+    dtype = _answer_type(task)
     found = [name for name in names_of("_prediction", have) if have[name] == dtype]
     return (pl.col(found[0]) if found else pl.lit(None, dtype=dtype)).alias("_prediction")
+
+
+def is_other_answer(have: Mapping[str, pl.DataType], task: Task) -> pl.Expr:
+    """Tell whether a row holds an answer to another kind of task."""
+    names = [name for name in names_of("_prediction", have) if have[name] != _answer_type(task)]
+    return pl.any_horizontal(pl.lit(value=False), pl.col(names).is_not_null())
+
+
+def _answer_type(task: Task) -> pl.DataType:
+    return pl.List(pl.Float64) if task == "multiclass" else pl.Float64()

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import polars as pl
 
 from everloop.measure.intervals import score_interval, time_groups
@@ -20,7 +19,7 @@ from everloop.measure.metrics import (
     metric,
     task_metrics,
 )
-from everloop.rows.labels import label_codes
+from everloop.rows.labels import known_labels
 from everloop.spec.manifest import Task
 from everloop.spec.record import Record
 
@@ -130,8 +129,7 @@ def read_predictions(frame: pl.DataFrame, job: LiveJob) -> tuple[pl.DataFrame, R
     """Return the rows that can be scored, their targets (N,) and predictions (N,) or (N, K)."""
     if job.task == "multiclass":
         frame = frame.filter(pl.col("_prediction").list.len() == len(job.classes))
-    target = label_codes(frame["_label"], job.task, job.classes)
-    is_known = np.isfinite(target) if job.task == "regression" else target >= 0
+    target, is_known = known_labels(frame["_label"], job.task, job.classes)
     frame = frame.filter(pl.Series(is_known))
     if job.task != "multiclass":
         return frame, target[is_known], frame["_prediction"].cast(pl.Float64).to_numpy()

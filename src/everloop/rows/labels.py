@@ -22,7 +22,7 @@ def label_text(labels: pl.Series) -> pl.Series:
     """
     if labels.dtype == pl.Boolean:
         labels = labels.cast(pl.Int64)
-    if labels.dtype in (pl.String, pl.Categorical, pl.Enum):
+    if labels.dtype.is_integer() or labels.dtype in (pl.String, pl.Categorical, pl.Enum):
         return labels.cast(pl.String)
     wide = labels.cast(pl.Float64).fill_nan(None)
     whole = wide.cast(pl.Int64, strict=False)
@@ -79,6 +79,14 @@ def label_codes(labels: pl.Series, task: Task, classes: Sequence[str]) -> npt.ND
         return labels.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
     codes = label_text(labels).cast(pl.Enum(classes), strict=False).to_physical().cast(pl.Int64)
     return codes.fill_null(-1).to_numpy()
+
+
+def known_labels(
+    labels: pl.Series, task: Task, classes: Sequence[str]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Return `label_codes`, and for which rows there is a number or a known class."""
+    target = label_codes(labels, task, classes)
+    return target, np.isfinite(target) if task == "regression" else target >= 0
 
 
 def _task_of(labels: pl.Series, num_values: int, *, is_text: bool) -> Task:

@@ -11,7 +11,7 @@ from everloop.serve.events import EventLog
 from everloop.serve.http.messages import Refused, Reply
 from everloop.serve.inputs import Rows
 from everloop.serve.metrics import Metrics
-from everloop.serve.model import Model, Outcome
+from everloop.serve.model import Model, ModelFailedError, Outcome
 from everloop.serve.spool import PredictionLine, Spool
 from everloop.spec.errors import DataError
 
@@ -148,6 +148,9 @@ class Inference:
         for query, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, DataError):
                 self.refuse(query, Refused(400, str(outcome)))
+            elif isinstance(outcome, ModelFailedError):
+                self._events.write("error", "model-failed", "an answer failed", error=outcome)
+                self.refuse(query, _FAILED)
             else:
                 good.append((query, outcome))
         if good:

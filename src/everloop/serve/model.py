@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
+from math import isfinite
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,11 +24,12 @@ _PROBE_ROWS = 32
 _PROBE_ROUNDS = 5
 _PROBE_TIME = "2024-02-29T12:30:00Z"
 
-Outcome = list[Any] | DataError
-
 
 class ModelFailedError(RuntimeError):
     """The graph could not be run on values that were parsed without a mistake."""
+
+
+Outcome = list[Any] | DataError | ModelFailedError
 
 
 class Scores(Protocol):
@@ -68,7 +71,8 @@ class Model:
         """Predict several requests in one call; a bad value fails its own request alone.
 
         Returns:
-            For each request its predictions, one for each row, or what is wrong with it.
+            For each request its predictions, one for each row, or what is wrong with it, or with
+            the model's answer to it.
         """
         try:
             return list(self._predict_all(batch))
@@ -90,15 +94,16 @@ class Model:
             return error
         return None
 
-    def _predict_all(self, batch: Sequence[Rows]) -> list[list[Any]]:
+    def _predict_all(self, batch: Sequence[Rows]) -> list[Outcome]:
         num_rows = sum(rows.num_rows for rows in batch)
         tensors = parse_inputs(self.manifest.columns, _joined(batch), num_rows)
         values: list[Any] = self._score(tensors).tolist()
         if len(batch) == 1:
-            return [values]
-        results, start = [], 0
+            return [_checked(values)]
+        results: list[Outcome] = []
+        start = 0
         for rows in batch:
-            results.append(values[start : start + rows.num_rows])
+            results.append(_checked(values[start : start + rows.num_rows]))
             start += rows.num_rows
         return results
 
@@ -137,6 +142,13 @@ class Model:
             raise DataError(f"the model's output has shape {found.shape}, expected {shape}")
         if not np.isfinite(found).all():
             raise DataError("the model's output on a probe is not finite")
+
+
+def _checked(values: list[Any]) -> Outcome:
+    flat = chain.from_iterable(values) if isinstance(values[0], list) else values
+    if all(map(isfinite, flat)):
+        return values
+    return ModelFailedError("the model's answer to a request is no finite number")
 
 
 def load_model(bundle: Bundle, version: int, *, threads: int, max_rows: int) -> Model:

@@ -3,10 +3,9 @@
 import math
 from datetime import UTC, datetime
 
-NULL_TIME = -(2**63)
+from everloop.rows.columns import FIRST_SECOND, LAST_SECOND, NULL_TIME
+
 _MICRO = 1_000_000
-_FIRST_S = -62_135_596_800  # year 1
-_LAST_S = 253_402_300_799  # year 9999
 
 
 def to_microseconds(value: float | str | None) -> int | None:
@@ -30,7 +29,7 @@ def to_microseconds(value: float | str | None) -> int | None:
         return _from_text(value)
     if value == NULL_TIME:
         return None
-    if not math.isfinite(value) or not _FIRST_S <= value <= _LAST_S:
+    if not math.isfinite(value) or not FIRST_SECOND <= value <= LAST_SECOND:
         raise ValueError("expected seconds since 1970 in UTC")
     return round(value * _MICRO)
 

@@ -15,7 +15,7 @@ from everloop.frameworks.onnx_runtime import MODEL, open_session
 from everloop.measure.calibration import Prior, fit_calibration, to_prediction
 from everloop.measure.metrics import metric, task_metrics
 from everloop.rows.graph import set_calibration
-from everloop.rows.labels import label_codes
+from everloop.rows.labels import known_labels
 from everloop.rows.vectorised import tensors
 from everloop.spec.errors import DataError
 from everloop.spec.manifest import Calibration, DataVersion, Manifest, Task
@@ -101,8 +101,7 @@ def raw_outputs(
 
 
 def _labelled(frame: pl.DataFrame, manifest: Manifest) -> tuple[pl.DataFrame, npt.NDArray[Any]]:
-    target = label_codes(frame[LABEL], manifest.task, manifest.classes)
-    known = np.isfinite(target) if manifest.task == "regression" else target >= 0
+    target, known = known_labels(frame[LABEL], manifest.task, manifest.classes)
     if known.sum() < _MIN_ROWS:
         raise DataError(
             f"recalibrate: found {known.sum()} rows with a label that the model knows, expected "
