@@ -51,6 +51,7 @@ class Bench:
 
 
 BENCHES = (
+    Bench(question="start", full=("--repeats", "15"), tiny=("--repeats", "1", "--rows", "1000")),
     Bench(
         question="ingest_to_clean",
         full=("--rows", "1000000", "--repeats", "5"),

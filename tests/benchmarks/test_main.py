@@ -34,6 +34,15 @@ def test_the_replay_of_flights_runs_at_a_tiny_size_and_leaves_its_results(tmp_pa
     assert "polars " in text
 
 
+def test_starts_are_measured_at_a_tiny_size(tmp_path: Path) -> None:
+    done = run_tiny(tmp_path, "start")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("start_*.md")
+    text = path.read_text()
+    for name in ("python -c pass", "import everloop", "everloop --help", "a replica is ready"):
+        assert f"| `{name}` |" in text
+
+
 def test_a_results_file_of_this_month_is_kept(tmp_path: Path) -> None:
     bench = Bench(question="speed", full=(), tiny=())
     first = results_path(bench, tmp_path)
