@@ -169,6 +169,14 @@ def test_stream_time_is_the_servers_once_it_served(served: Small) -> None:
     assert stream_time(served.ws) == make_rows(2005)["at"].max()
 
 
+def test_a_row_of_a_far_future_moves_no_stream_time_and_is_not_learned_from(served: Small) -> None:
+    served.serve(make_rows(5, first=2000))
+    never = pl.lit(datetime(9999, 12, 31, tzinfo=UTC)).cast(pl.Datetime("us", "UTC"))
+    served.serve_labelled(make_rows(1, first=2010).with_columns(at=never))
+    assert stream_time(served.ws) == make_rows(2005)["at"].max()
+    assert rows_of(served).height == 2000
+
+
 def test_a_missing_feature_is_named_with_those_there_are(tmp_path: Path) -> None:
     small = Small(tmp_path, settings={"train": {"features": ["size", "height"]}})
     with pytest.raises(DataError, match=r"train\.features: found 'height'.*it has id, at, size"):

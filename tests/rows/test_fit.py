@@ -129,3 +129,9 @@ def test_a_feature_that_is_not_there_is_named() -> None:
 def test_a_column_named_as_the_output_is_refused() -> None:
     with pytest.raises(DataError, match="give the column another name"):
         fit_columns(pl.DataFrame({"probability": [1]}), ["probability"], {}, "boosting")
+
+
+def test_a_column_named_as_what_is_logged_of_a_prediction_is_refused() -> None:
+    frame = pl.DataFrame({"_version": [1, 2]})
+    with pytest.raises(DataError, match="column '_version': the log of predictions uses this name"):
+        fit_columns(frame, ["_version"], {}, "boosting")

@@ -8,6 +8,7 @@ import pytest
 
 from everloop.serve.ship import ShipReport, follow, ship
 from everloop.serve.spool import PredictionLine, Spool, segments
+from everloop.serve.times import to_microseconds
 from everloop.spec.errors import UnavailableError
 from everloop.spec.project import StoreSpec
 from everloop.store.objects import Objects
@@ -318,3 +319,9 @@ def test_following_goes_on_after_the_store_was_away() -> None:
 
     follow(once, wait=lambda _: stop.is_set(), tell=told.append)
     assert told == ["nothing shipped: away", "shipped 2 predictions and 0 labels"]
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_that_its_zone_moves_out_of_all_years_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a time of the years 1 to 9999 in UTC"):
+        to_microseconds(text)

@@ -18,6 +18,8 @@ from everloop.validate.join import join
 from everloop.validate.label import check_label, label_expression
 
 PREDICTIONS, LABELS, METRICS = "predictions", "labels", "metrics"
+_UTC = pl.Datetime("us", "UTC")
+_FAR_AHEAD = timedelta(days=366)
 
 
 def cut_now(ws: Workspace, *, until: datetime | None = None, with_served: bool = False) -> Cut:
@@ -164,7 +166,7 @@ def feedback_rows(
         wanted: Which of them are needed; all where it is None.
     """
     project = ws.project
-    served = _scan(ws, PREDICTIONS, cut).filter(pl.col("_time").is_not_null())
+    served = _scan(ws, PREDICTIONS, cut).filter(has_time(ws, "_time"))
     logged = _scan(ws, LABELS, cut)
     if cut.until is not None:
         served = served.filter(pl.col("_time") <= _newest_known(project, cut.until))
@@ -215,6 +217,11 @@ def stream_time(ws: Workspace) -> datetime | None:
     return newest_time(ws, Cut({name: version for name, version in found.items() if version >= 0}))
 
 
+def has_time(ws: Workspace, column: str) -> pl.Expr:
+    """Tell whether a time tells anything: one more than a year ahead, as of 9999, means "never"."""
+    return (pl.col(column) <= ws.clock.now() + _FAR_AHEAD).fill_null(value=False)
+
+
 def newest_time(ws: Workspace, cut: Cut) -> datetime | None:
     """Return the stream time of a cut; None where its rows have no time."""
     main = ws.project.main
@@ -226,8 +233,9 @@ def newest_time(ws: Workspace, cut: Cut) -> datetime | None:
             # A version never changes, and the loop asks several times for each decision.
             key = (name, cut.versions[name])
             if key not in ws.newest_times:
-                newest = _scan(ws, name, cut).select(pl.col(column).max()).collect().item()
-                ws.newest_times[key] = newest
+                times = _scan(ws, name, cut).select(pl.col(column).cast(_UTC))
+                near = times.filter(has_time(ws, column))
+                ws.newest_times[key] = near.max().collect().item()
             if (known := ws.newest_times[key]) is not None:
                 found.append(known)
     # The history of a project that learns from what it served has ended; other sources go on.

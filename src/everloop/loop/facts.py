@@ -13,6 +13,7 @@ from everloop.loop.dataset import (
     PREDICTIONS,
     cut_now,
     feedback_rows,
+    has_time,
     source_rows,
 )
 from everloop.loop.events import Comparison
@@ -62,7 +63,8 @@ class Looking:
         reference = Profile.model_validate_json(bundle.files["profile.json"])
         table = self._ws.tables.table(PREDICTIONS)
         served = table.scan(self._cut.versions[PREDICTIONS]).filter(
-            pl.col("_time") > self._now - self._ws.project.monitor.window
+            pl.col("_time") > self._now - self._ws.project.monitor.window,
+            has_time(self._ws, "_time"),
         )
         # Another version may have been sent fewer columns; their absence is no drift.
         versions = served.select(pl.col("_version").unique()).collect()["_version"].to_list()

@@ -34,6 +34,12 @@ OUTPUTS: Final = {
 """Task to the name of the graph's output."""
 
 
+LOGGED: Final = frozenset(
+    {"_prediction_id", "_received_at", "_time", "_version", "_replica", "_prediction"}
+)
+"""What is logged of every prediction beside its inputs."""
+
+
 def graph_steps(column: ColumnSteps) -> tuple[FittedStep, ...]:
     """Return the steps that the graph runs."""
     return tuple(step for step in column.steps if step.kind not in TEXT_STEPS)
@@ -88,9 +94,14 @@ def check_names(columns: Sequence[ColumnSteps]) -> None:
     """Make sure every column can be an input of a graph.
 
     Raises:
-        DataError: If a name is taken by the graph itself.
+        DataError: If a name is taken by the graph itself, or by what is logged beside the inputs.
     """
     for column in columns:
+        if column.name in LOGGED:
+            raise DataError(
+                f"column {column.name!r}: the log of predictions uses this name itself; "
+                "give the column another name, or leave it out of train.features"
+            )
         if column.name in OUTPUTS.values() or column.name.startswith(("rows/", "core/", "tail/")):
             raise DataError(
                 f"column {column.name!r}: a model's graph uses this name itself; "

@@ -45,4 +45,7 @@ def _from_text(text: str) -> int | None:
     if time.tzinfo is None:
         time = time.replace(tzinfo=UTC)
     since = time - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * _MICRO + since.microseconds
+    seconds = since.days * 86_400 + since.seconds
+    if not FIRST_SECOND <= seconds <= LAST_SECOND:
+        raise ValueError(f"found {stripped[:64]!r}, expected a time of the years 1 to 9999 in UTC")
+    return seconds * _MICRO + since.microseconds
