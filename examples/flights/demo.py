@@ -91,7 +91,9 @@ def lay_out(folder: Path, port: int) -> Path:
 def everloop(command: str, folder: Path, *more: str) -> None:
     """Run one command of everloop as a user would."""
     line = [sys.executable, "-m", "everloop", command, *more, "--project", str(folder)]
-    subprocess.run(line, check=True)
+    code = subprocess.run(line, check=False).returncode
+    if code:
+        raise SystemExit(code)  # it has said why
 
 
 def wait_until_ready(url: str, up: "subprocess.Popen[bytes]") -> None:
@@ -153,4 +155,8 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        say("Stopped; the next demo begins anew")
+        sys.exit(130)

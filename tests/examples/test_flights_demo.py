@@ -1,6 +1,8 @@
 """The demo, seven weeks of it, as a stranger would run it."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -46,3 +48,30 @@ def test_the_fast_demo_fails_no_request_and_promotes_a_new_version(tmp_path: Pat
     page = (reports / "report.html").read_text()
     assert "<svg" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_ctrl_c_ends_the_demo_in_a_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, str(DEMO), "--fast", "--out", str(tmp_path), "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        while said and "Making the first model" not in said:
+            said = process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.communicate(timeout=TIMEOUT_S)[0]
+    assert process.returncode == 130
+    assert rest.endswith("--- Stopped; the next demo begins anew\n")
+
+
+def test_a_demo_whose_port_is_taken_ends_without_a_traceback(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = subprocess.run(
+            [sys.executable, str(DEMO), "--fast", "--out", str(tmp_path),
+             "--port", str(taken.getsockname()[1])],
+            capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "serve.port: cannot listen on 127.0.0.1 port" in done.stderr
+    assert "Traceback" not in done.stderr
