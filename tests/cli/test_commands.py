@@ -245,3 +245,16 @@ def test_the_documented_line_prints_a_completion_script(tmp_path: Path, shell: s
     )
     assert done.returncode == 0, done.stderr
     assert "_EVERLOOP_COMPLETE=" in done.stdout
+
+
+def test_a_version_that_waits_for_a_person_comes_with_the_command_that_says_yes(
+    new_shop: Path,
+) -> None:
+    edit(new_shop / "everloop.toml", "[gate]", '[gate]\npromote = "manual"')
+    done = everloop("run", cwd=new_shop)
+    assert done.code == 0
+    assert "`everloop promote 1` says yes" in done.out
+    assert everloop("models", "--json", cwd=new_shop).json[0]["aliases"] == []
+    assert everloop("promote", "1", "--reason", "looked at it", cwd=new_shop).code == 0
+    assert everloop("models", "--json", cwd=new_shop).json[0]["aliases"] == ["champion"]
+    assert "looked at it" in everloop("decisions", cwd=new_shop).out

@@ -288,3 +288,11 @@ def test_labels_are_looked_at_though_traffic_has_stopped(served: Small) -> None:
     clock.move(timedelta(hours=1))
     watch.look()
     assert kept.num_rows() == num_rows, "nothing new came"
+
+
+def test_a_version_that_waits_for_a_person_is_told_with_the_command(tmp_path: Path) -> None:
+    told: list[str] = []
+    small = Small(tmp_path, settings={"gate": {"min_rows": 50, "promote": "manual"}})
+    Watch(small.ws, tell_decision=told.append).look()
+    assert told[1].startswith("ask person version 1: ")
+    assert told[1].endswith("gate.promote is 'manual'; `everloop promote 1` says yes")

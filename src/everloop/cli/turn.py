@@ -47,18 +47,24 @@ def _tell(report: "TurnReport") -> None:
     begun = [d for d in report.decisions if d.kind in _BEGIN]
     for decision in begun:
         tell_decision(decision)
-    for line in report.stages:
-        what = f"{line.run.seconds:.1f} s" if line.is_new else "done before"
-        click.echo(f"{line.run.stage:9} {str(line.run.outputs.get('bundle', ''))[:12]}  {what}")
-        for warning in line.run.warnings:
-            click.echo(f"warning   {warning}")
+    _tell_stages(report)
     for objection in report.objections:
         click.echo(f"hold      {objection}")
     for decision in report.decisions:
         if decision not in begun:
             tell_decision(decision)
+        if decision.kind == "ask_person":
+            click.echo(f"          `everloop promote {decision.version}` says yes")
     if report.champion is not None:
         click.echo(f"champion  version {report.champion}")
+
+
+def _tell_stages(report: "TurnReport") -> None:
+    for line in report.stages:
+        what = f"{line.run.seconds:.1f} s" if line.is_new else "done before"
+        click.echo(f"{line.run.stage:9} {str(line.run.outputs.get('bundle', ''))[:12]}  {what}")
+        for warning in line.run.warnings:
+            click.echo(f"warning   {warning}")
 
 
 def _tell_rows(report: "TurnReport") -> None:

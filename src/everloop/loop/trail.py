@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import JsonValue, TypeAdapter
 
 from everloop.loop.cut import Cut
-from everloop.loop.events import Action, Event, LoopState, Recalibrate, Retrain
+from everloop.loop.events import Action, AskPerson, Event, LoopState, Recalibrate, Retrain
 from everloop.loop.workspace import Workspace
 from everloop.spec.errors import DataError
 from everloop.spec.record import Record
@@ -102,7 +102,8 @@ def in_words(action: Action) -> str:
     version = _version(action)
     about = "" if version is None else f" version {version}"
     reasons = "; ".join(reason_of(action).split("\n"))
-    return f"{action.kind.replace('_', ' ')}{about}: {reasons}"
+    answer = f"; `everloop promote {version}` says yes" if isinstance(action, AskPerson) else ""
+    return f"{action.kind.replace('_', ' ')}{about}: {reasons}{answer}"
 
 
 def _version(action: Action) -> int | None:
