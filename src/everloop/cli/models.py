@@ -151,10 +151,7 @@ def lineage(path: Path, version: int | None, *, as_json: bool) -> None:
     number = version or ws.registry.aliases().get("champion")
     if number is None:
         raise click.ClickException("there is no champion yet; run `everloop run`")
-    try:
-        manifest = ws.version_bundle(number).manifest
-    except KeyError:
-        raise click.ClickException(f"there is no version {number}; see `everloop models`") from None
+    manifest = ws.version_bundle(number).manifest
     if as_json:
         write_json(manifest.model_dump(mode="json", exclude={"columns"}))
         return

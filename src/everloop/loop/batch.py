@@ -25,10 +25,7 @@ def score_file(ws: Workspace, source: Path, target: Path, version: int | None) -
     number = version or ws.registry.aliases().get("champion")
     if number is None:
         raise DataError("there is no champion yet; run `everloop run` first")
-    try:
-        bundle = ws.version_bundle(number)
-    except KeyError as error:
-        raise DataError(f"{error.args[0]}; see `everloop models`") from None
+    bundle = ws.version_bundle(number)
     if not target.parent.is_dir():
         raise DataError(f"{target}: there is no folder {target.parent}; make it first")
     frame = _read(source, bundle.manifest)

@@ -111,7 +111,7 @@ class Controller:
         Raises:
             DataError: If there is no such version.
         """
-        self._check_version(version)
+        self._ws.version_bundle(version)  # it must be there and whole
         self.handle(PromotedByHand(**self.moment(), version=version, reason=reason))
         self._reconcile(reason)
 
@@ -124,7 +124,7 @@ class Controller:
         version = version or self.state.former
         if version is None:
             raise DataError("there is no former champion to go back to; name one with --to")
-        self._check_version(version)
+        self._ws.version_bundle(version)  # it must be there and whole
         self.handle(RolledBackByHand(**self.moment(), to_version=version, reason=reason))
         self._reconcile(reason)
         return version
@@ -263,12 +263,6 @@ class Controller:
 
     def _bundle(self, version: int) -> str:
         return self._ws.registry.version(version).bundle
-
-    def _check_version(self, version: int) -> None:
-        try:
-            self._ws.version_bundle(version)
-        except KeyError as error:
-            raise DataError(f"{error.args[0]}; see `everloop models`") from None
 
 
 def _is_quiet(before: LoopState, after: LoopState) -> bool:

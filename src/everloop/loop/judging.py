@@ -47,10 +47,7 @@ def judge(ws: Workspace, version: int | None = None) -> Judgement:
             f"version {number} is the champion, so there is nobody to judge it against; "
             "name another one of `everloop models`"
         )
-    try:
-        bundle = ws.version_bundle(number)
-    except KeyError as error:
-        raise DataError(f"{error.args[0]}; see `everloop models`") from None
+    bundle = ws.version_bundle(number)
     against = None if champion is None else ws.version_bundle(champion)
     both = [bundle, *([against] if against else [])]
     needed = dict.fromkeys(c.name for one in both for c in one.manifest.columns)

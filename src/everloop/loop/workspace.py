@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,10 +140,12 @@ class Workspace:
         """Open the bundle of a version, verified.
 
         Raises:
-            KeyError: If there is no such version.
-            DataError: If its bundle was freed.
+            DataError: If there is no such version, or its bundle was freed.
         """
-        digest = self.registry.version(number).bundle
+        try:
+            digest = self.registry.version(number).bundle
+        except KeyError as error:
+            raise DataError(f"{error.args[0]}; see `everloop models`") from None
         try:
             return self.bundles.open(digest)
         except KeyError:
@@ -158,8 +160,3 @@ class Workspace:
 def iso(moment: datetime) -> str:
     """Write a moment as ISO 8601 in UTC, with milliseconds."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def days(length: timedelta) -> float:
-    """Return a length of time in days."""
-    return length.total_seconds() / 86400.0

@@ -40,8 +40,3 @@ class SystemClock:
     def stop(self) -> None:
         """End this wait and all later ones at once; safe in a signal handler."""
         self._stopped.set()
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether a stop was asked for."""
-        return self._stopped.is_set()
