@@ -335,7 +335,10 @@ def serve_rival(model: Path, address: Path) -> None:
 
     app = fastapi_app(Ask, predict) if has_fastapi() else starlette_app(Ask, predict)
     listening = socket.create_server(("127.0.0.1", 0))
-    address.write_text(f"127.0.0.1:{listening.getsockname()[1]}")
+    # Whole or not at all: whoever waits for the file reads it the moment it is there.
+    part = address.with_suffix(".part")
+    part.write_text(f"127.0.0.1:{listening.getsockname()[1]}")
+    part.rename(address)
     config = uvicorn.Config(app, log_level="error", access_log=False, loop="uvloop")
     uvicorn.Server(config).run([listening])
 
